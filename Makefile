@@ -1,0 +1,68 @@
+# Everything starts here: each target does its own set-up under build/ and says what it lacks.
+
+# The interpreter of build/venv; the debian-* lanes of the tests always use /usr/bin/python3.
+PYTHON ?= python3
+# make run: the configuration, relative paths in it are relative to this folder
+CONFIG ?= etc/kestrel/development.conf
+# make test: a choice, for example LANES=pypi-pure SUITES="unit wire" TESTS=test_imports
+LANES ?=
+SUITES ?=
+TESTS ?=
+# make bench: words for test/bench/bench.py
+BENCH ?=
+
+VENV := build/venv
+VENV_KEY := $(shell (cat .ci/requirements; $(PYTHON) -c 'import sys; print(sys.version, sys.executable)') \
+                    2>/dev/null | cksum | cut -d' ' -f1)
+VENV_STAMP := $(VENV)/complete-$(VENV_KEY)
+
+# A tree holds the whole package, compiled where that is possible; nothing is compiled beside the sources.
+TREE := build/tree-pypi/lib
+make_tree = $(1) setup.py -q build --parallel=2 --build-base=build/tree-$(2) --build-lib=build/tree-$(2)/lib \
+            2>build/tree-$(2).log || { cat build/tree-$(2).log >&2; exit 1; }
+
+.PHONY: help run test test-long bench build clean venv tree-pypi tree-debian
+
+help:
+	@echo "make run        start the server in the foreground, with $(CONFIG)"
+	@echo "make test       all tests, compiled and pure, on PyPI's and on Debian's libraries (about 8 minutes);"
+	@echo '                a part of them: make test LANES=pypi-pure SUITES="unit wire" TESTS=test_imports'
+	@echo "make test-long  the same with many more rounds of kill -9"
+	@echo "make bench      speed and size, against memcached and redis"
+	@echo "make build      compile kestrel into $(TREE)"
+	@echo "make clean      remove build/, and with it the development spool"
+
+run: tree-pypi
+	@mkdir -p build/run
+	exec env PYTHONPATH=$(TREE) $(VENV)/bin/python -P -m kestrel -f $(CONFIG)
+
+test test-long:
+	@$(PYTHON) test/run.py $(if $(filter test-long,$@),--long) --lanes="$(LANES)" --suites="$(SUITES)" $(TESTS)
+
+bench: tree-pypi
+	$(VENV)/bin/python test/bench/bench.py $$(find $(TREE) -name '*.so' -printf '--compiled $(TREE)' -quit) $(BENCH)
+
+build: tree-pypi
+
+clean:
+	rm -rf build dist *.egg-info
+
+venv: $(VENV_STAMP)
+
+$(VENV_STAMP):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "$(PYTHON) is not Python 3.11 or newer: apt install python3, or make PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+	    { echo "$(PYTHON) cannot make a virtual environment: apt install python3-venv" >&2; exit 1; }
+	@echo "installing PyPI's libraries into $(VENV) (once)" >&2
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r .ci/requirements
+	@touch $@
+
+tree-pypi: venv
+	@$(call make_tree,$(VENV)/bin/python,pypi)
+
+tree-debian:
+	@mkdir -p build
+	@$(call make_tree,/usr/bin/python3 -s,debian)

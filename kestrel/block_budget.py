@@ -1,0 +1,40 @@
+"""How much memory the unfinished data blocks of all connections may take together (D6)."""
+
+from kestrel.waiters import Waiter, Waiters
+
+LARGE_BLOCK = 65536         # blocks up to here are never held up
+FOREVER = float('inf')
+
+
+class BlockBudget:
+    """Over ``limit`` bytes no further bytes of large blocks are read until there is room, except for the oldest
+    block, which always goes on: so there is always one that gets finished.
+    """
+
+    def __init__(self, limit):
+        self.limit = limit
+        self.total = 0
+        self.held = {}              # connection -> bytes, the oldest block first
+        self.line = Waiters()
+
+    def hold(self, connection, size):
+        """Note that ``size`` bytes of a block of that connection are kept; 0 when it has none any more."""
+        before = self.held.get(connection, 0)
+        if size:
+            self.held[connection] = size
+        elif connection in self.held:
+            del self.held[connection]
+        self.total += size - before
+        if size < before:
+            self.line.dismiss_all()
+
+    def wait_for_room(self, connection, wanted):
+        """Park the connection before it reads on in a block of which ``wanted`` bytes are missing."""
+        while (wanted > LARGE_BLOCK and self.total >= self.limit and not connection.input_ended
+               and connection is not next(iter(self.held), connection)):
+            waiter = Waiter(connection)
+            self.line.join(waiter)
+            try:
+                connection.park(waiter, FOREVER)
+            finally:
+                self.line.leave(waiter)

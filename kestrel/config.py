@@ -1,0 +1,351 @@
+"""The configuration file: read, checked against kestrel.configspec, inheritance resolved (spec config).
+
+Every error is a ``ConfigError`` whose text is one line with file, line, section, key, what is wrong and the
+remedy. Nothing is read after ``load``; a reload makes a new ``Config``.
+"""
+
+import difflib
+import os
+import pkgutil
+import re
+import types
+
+from configobj import ConfigObj, ConfigObjError, DuplicateError, NestingError
+from configobj.validate import ValidateError, Validator
+
+from kestrel import settings
+from kestrel.errors import StartError
+from kestrel.log import one_line
+
+# What is not built yet: (section, key) -> why a value other than the default, none or false is refused.
+# Whoever builds it deletes the row. The keys of [default] are those of [queues] [[name]] too.
+NOT_BUILT = {
+    ('server', 'text_listen_port'): 'the text port is not built yet',
+    ('server', 'thrift_listen_port'): 'the thrift port is not built yet',
+    ('server', 'default_status'): 'changing the status is not built yet',
+    ('server', 'status_change_grace_period'): 'changing the status is not built yet',
+    ('server', 'busy_poll'): 'busy polling is not built yet',
+    ('default', 'expire_to_queue'): 'moving expired items to another queue is not built yet',
+    ('default', 'fanout_only'): 'fanout is not built yet',
+    ('default', 'max_queue_age'): 'deleting unused queues is not built yet',
+    ('default', 'open_transaction_timeout'): 'the timeout of open reads is not built yet',
+    ('default', 'white_list_client_id_for_dequeue'): 'client id white lists are not built yet',
+    ('default', 'white_list_client_id_for_enqueue'): 'client id white lists are not built yet',
+    ('default', 'max_deliveries'): 'dead letters are not built yet',
+    ('default', 'dead_letter_queue'): 'dead letters are not built yet',
+    ('aliases', 'destination_queues'): 'aliases are not built yet',
+    ('zookeeper', 'host'): 'ZooKeeper is not built yet',
+    ('admin', 'http_port'): 'the admin port is not built yet',
+    ('admin', 'listen_address'): 'the admin port is not built yet',
+    ('admin', 'http_backlog'): 'the admin port is not built yet',
+    ('admin', 'time_series'): 'the admin port is not built yet',
+    ('admin', 'stats_filters'): 'the admin port is not built yet',
+    ('admin', 'default_latch_intervals'): 'the admin port is not built yet',
+    ('admin', 'read_only'): 'the admin port is not built yet',
+    ('admin', 'metrics_max_queues'): 'the admin port is not built yet',
+    ('admin', 'allowed_hosts'): 'the admin port is not built yet',
+}
+FANOUT_NOT_BUILT = 'fanout is not built yet, so this queue is not set up'
+
+_SECTION = re.compile(r'''\s*((?:\[\s*)+)("\s*\S.*?\s*"|'\s*\S.*?\s*'|[^'"\s].*?)(?:\s*\])+\s*(?:\#.*)?$''')
+_KEY = re.compile(r'''\s*(".*?"|'.*?'|[^'"=].*?)\s*=\s*(.*)$''')
+
+
+class ConfigError(StartError):
+    """The configuration cannot be used; str() is one line."""
+
+
+class Settings(types.SimpleNamespace):
+    """The settings of one section: one attribute per key. Shared, so nobody changes it."""
+
+
+class QueueSettings(Settings):
+    """The settings in force for a queue: one attribute per key of ``[default]``, equal if all of them are.
+
+    Sizes are bytes, durations microseconds, names bytes, and what is not set (``none``) is None.
+    ``sync_journal`` is None for never, 0 for before each answer, else microseconds.
+    """
+
+
+class Config:
+    """A whole configuration.
+
+    path       str, the file it came from
+    server, admin, zookeeper, logging   ``Settings`` with the keys of their sections
+    queues     list of bytes: the queues that have a section, in the order of the file
+    aliases    dict: alias (bytes) -> list of queue names (bytes)
+    warnings   list of str, one line each, for the log
+    """
+
+    def __init__(self, path, sections, default, queues, aliases, table, warnings):
+        self.path = path
+        self.server = sections['server']
+        self.admin = sections['admin']
+        self.zookeeper = sections['zookeeper']
+        self.logging = sections['logging']
+        self.queues = list(queues)
+        self.aliases = aliases
+        self.warnings = warnings
+        self._table = table
+        self._default = default
+        self._own = {}
+        # Parents first: a child inherits the parent's result (spec config 5).
+        for name in sorted(queues, key=lambda name: b'+' in name):
+            self._own[name] = QueueSettings(**{**vars(self._inherited(name)), **queues[name]})
+
+    def queue(self, name):
+        """The ``QueueSettings`` in force for the queue ``name`` (bytes), with or without a section."""
+        return self._own.get(name) or self._inherited(name)
+
+    def _inherited(self, name):
+        parent, plus, _ = name.partition(b'+')
+        return self.queue(parent) if plus else self._default
+
+    def dump(self, name):
+        """The settings in force for a queue as (key, value) pairs of str, in configuration syntax (D20)."""
+        found = self.queue(name)
+        return [(key, settings.format_value(self._table.kind('default', key), getattr(found, key)))
+                for key in self._table.keys('default')]
+
+
+def load(path, environ=os.environ):
+    """Reads the file ``path`` (str) -> ``Config``; raises ``ConfigError``."""
+    return _Loader(_File(path), _Table(), environ).config()
+
+
+def _parse(lines):
+    """ConfigObj of a configspec.
+
+    The file of an operator is read in the same way, because that leaves the values alone: only the check of a
+    key knows whether a comma, a quote or the word none means something there.
+    """
+    return ConfigObj(lines, _inspec=True, list_values=False, interpolation=False, raise_errors=True)
+
+
+class _Table:
+    """kestrel.configspec: which keys a section has, their kinds, checks and defaults."""
+
+    def __init__(self):
+        lines = pkgutil.get_data('kestrel', 'kestrel.configspec').decode().splitlines()
+        self._spec = _parse(lines)
+        self._spec['aliases'] = self._spec['aliases']['__many__']
+        self._validator = Validator(settings.CHECKS)
+
+    def keys(self, section):
+        return list(self._spec[section].scalars)
+
+    def kind(self, section, key):
+        return self._spec[section][key].partition('(')[0]
+
+    def check(self, section, key, raw):
+        """The value of the raw text; raises ``ValidateError``."""
+        return self._validator.check(self._spec[section][key], raw)
+
+    def default(self, section, key):
+        return self._validator.get_default_value(self._spec[section][key])
+
+    def defaults(self, section):
+        return {key: self.default(section, key) for key in self.keys(section)}
+
+
+class _File:
+    """The text of a configuration file as ConfigObj reads it, with the line numbers that ConfigObj forgets.
+
+    tree  ConfigObj; values are the raw texts behind the =
+    """
+
+    def __init__(self, path):
+        self.path = path
+        text = self._read()
+        lines = [line.rstrip('\r') for line in text.split('\n')]
+        self._line_of = {}
+        self._place_of = {}
+        self._find_lines(lines)
+        try:
+            self.tree = _parse(lines)
+        except ConfigObjError as error:
+            raise self._syntax_error(error, lines[error.line_number - 1].strip()) from None
+
+    def error(self, why, sections=(), key=None):
+        """The ``ConfigError`` for the key (or the section itself) below ``sections``."""
+        return ConfigError(self.locate(why, sections, key))
+
+    def locate(self, why, sections=(), key=None):
+        """One line: file, line, section, key, why."""
+        return self._located(self._line_of.get((sections, key)), sections, key, why)
+
+    def _located(self, line, sections, key, why):
+        parts = [self.path] + ([f'line {line}'] if line else [])
+        place = [f'{"[" * depth}{name}{"]" * depth}' for depth, name in enumerate(sections, 1)]
+        place += [key] if key is not None else []
+        parts += [' '.join(place)] if place else []
+        return one_line(': '.join(parts + [why]))
+
+    def _read(self):
+        try:
+            with open(self.path, 'rb') as file:
+                data = file.read()
+        except OSError as error:
+            why = f'cannot read the configuration file: {error.strerror}'
+            remedy = 'create it, make it readable, or name another one with -f'
+            raise ConfigError(one_line(f'{self.path}: {why}; {remedy}')) from None
+        try:
+            return data.decode('utf-8-sig')
+        except UnicodeDecodeError as error:
+            line = data.count(b'\n', 0, error.start) + 1
+            why = 'the file is not UTF-8; save it in UTF-8'
+            raise ConfigError(self._located(line, (), None, why)) from None
+
+    def _find_lines(self, lines):
+        """Notes the line of each section and key as ConfigObj understands them; the first one counts."""
+        sections = ()
+        for number, line in enumerate(lines, 1):
+            self._place_of[number] = sections, None
+            if not line.strip() or line.lstrip().startswith('#'):
+                continue
+            key, value = None, ''
+            header, setting = _SECTION.match(line), _KEY.match(line)
+            if header:
+                sections = sections[:header.group(1).count('[') - 1] + (_unquote(header.group(2)),)
+            elif setting:
+                key, value = _unquote(setting.group(1)), setting.group(2)
+            self._place_of[number] = sections, key
+            if value.startswith(('"""', "'''")):
+                why = 'a value in triple quotes; write it in one line, in single or double quotes if needed'
+                raise ConfigError(self._located(number, sections, key, why))
+            if header or setting:
+                self._line_of.setdefault((sections, key), number)
+
+    def _syntax_error(self, error, text):
+        if isinstance(error, DuplicateError):
+            why = 'it stands here a second time; write it once'
+        elif isinstance(error, NestingError):
+            why = (f'the brackets do not match: {settings.quoted(text)}; write [section], or [[name]] below'
+                   ' [queues] and [aliases], and quote a name that contains # or ] or quotes')
+        else:
+            why = f'neither a section nor a setting: {settings.quoted(text)}; write [section] or key = value'
+        sections, key = self._place_of[error.line_number]
+        return ConfigError(self._located(error.line_number, sections, key, why))
+
+
+def _unquote(name):
+    return name[1:-1] if len(name) > 1 and name[0] == name[-1] and name[0] in '\'"' else name
+
+
+class _Loader:
+    """Checks one file against the table. All syntax comes first, then what is not built yet."""
+
+    SECTIONS = ('server', 'default', 'queues', 'aliases', 'zookeeper', 'admin', 'logging')
+    NAMED = ('queues', 'aliases')
+
+    def __init__(self, file, table, environ):
+        self.file = file
+        self.table = table
+        self.environ = environ
+
+    def config(self):
+        self._refuse_unknown_sections()
+        given = {section: self._values(section, (section,), self.file.tree.get(section, {}))
+                 for section in self.SECTIONS if section not in self.NAMED}
+        queues = self._named('queues', 'default')
+        aliases = self._named('aliases', 'aliases')
+        sections = {section: Settings(**{**self.table.defaults(section), **values})
+                    for section, values in given.items()}
+        self._fill_in(sections, given)
+        self._refuse_unbuilt(sections, given, queues, aliases)
+        default = QueueSettings(**vars(sections['default']))
+        return Config(self.file.path, sections, default,
+                      {settings.queue_name(name): values for name, values in queues.items()},
+                      {settings.queue_name(name): values.get('destination_queues', [])
+                       for name, values in aliases.items()},
+                      self.table, self._warnings(given, queues))
+
+    def _refuse_unknown_sections(self):
+        tree = self.file.tree
+        for key in tree.scalars:
+            why = 'a setting outside of any section; put it below one, such as [server]'
+            raise self.file.error(why, (), key)
+        for section in tree.sections:
+            if section not in self.SECTIONS:
+                raise self.file.error(f'unknown section; {_suggest(section, self.SECTIONS)}', (section,))
+
+    def _named(self, section, keys_of):
+        """The [[name]] sections of [queues] or [aliases] -> {name: {key: value}}, in the file's order."""
+        tree = self.file.tree.get(section)
+        if tree is None:
+            return {}
+        for key in tree.scalars:
+            why = f'a setting outside of a named section; put it below a [[name]] of [{section}]'
+            why += ' or into [default]' if section == 'queues' else ''
+            raise self.file.error(why, (section,), key)
+        return {name: self._named_values(section, keys_of, name, tree[name]) for name in tree.sections}
+
+    def _named_values(self, section, keys_of, name, tree):
+        try:
+            settings.queue_name(name)
+        except ValidateError as error:
+            raise self.file.error(str(error), (section, name)) from None
+        return self._values(keys_of, (section, name), tree)
+
+    def _values(self, section, place, tree):
+        """The values that stand in one section of the file, by the keys of ``section`` in the table."""
+        known = self.table.keys(section)
+        values = {}
+        for key in getattr(tree, 'scalars', ()):
+            if key not in known:
+                raise self.file.error(f'unknown key; {_suggest(key, known)}', place, key)
+            try:
+                values[key] = self.table.check(section, key, tree[key])
+            except ValidateError as error:
+                raise self.file.error(str(error), place, key) from None
+        for name in getattr(tree, 'sections', ()):
+            why = 'no section may stand here; put [[name]] directly below [queues] or [aliases]'
+            raise self.file.error(why, place + (name,))
+        return values
+
+    def _fill_in(self, sections, given):
+        """The defaults that depend on something else than the table."""
+        server, admin = sections['server'], sections['admin']
+        # systemd separates several directories by colons.
+        state_directory = self.environ.get('STATE_DIRECTORY', '').partition(':')[0]
+        if state_directory and 'status_file' not in given['server']:
+            server.status_file = os.path.join(state_directory, 'status')
+        if admin.listen_address is None:
+            admin.listen_address = server.listen_address
+
+    def _refuse_unbuilt(self, sections, given, queues, aliases):
+        for section, values in given.items():
+            self._refuse_unbuilt_values(section, (section,), values, sections['server'])
+        for name, values in queues.items():
+            self._refuse_unbuilt_values('default', ('queues', name), values, sections['server'])
+        why = NOT_BUILT.get(('aliases', 'destination_queues'))
+        for name in aliases if why else ():
+            raise self.file.error(f'{why}; remove the section', ('aliases', name))
+
+    def _refuse_unbuilt_values(self, section, place, values, server):
+        for key, value in values.items():
+            why = NOT_BUILT.get((section, key))
+            default = self.table.default(section, key)
+            if (section, key) == ('admin', 'listen_address'):
+                default = server.listen_address
+            if why and value not in (default, None, []) and value is not False:
+                raise self.file.error(f'{why}; {self._off(section, key)}', place, key)
+
+    def _off(self, section, key):
+        kind = self.table.kind(section, key)
+        if kind.endswith('_or_none') or kind.startswith('list_of'):
+            return 'write none or leave the key out'
+        return 'write false or leave the key out' if kind == 'boolean' else 'leave the key out'
+
+    def _warnings(self, given, queues):
+        found = [self.file.locate(f'{NOT_BUILT["server", key]}; it stays closed', ('server',), key)
+                 for key in ('text_listen_port', 'thrift_listen_port')
+                 if ('server', key) in NOT_BUILT and given['server'].get(key) is not None]
+        return found + [self.file.locate(FANOUT_NOT_BUILT, ('queues', name))
+                        for name in queues if '+' in name]
+
+
+def _suggest(name, known):
+    """The remedy for an unknown name: the one that was meant, or all there are."""
+    close = difflib.get_close_matches(name.lower(), known, 1, 0.7)
+    return f'did you mean {close[0]}?' if close else f'write one of {", ".join(known)}'

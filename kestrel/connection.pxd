@@ -1,0 +1,40 @@
+from kestrel.clock cimport Clock
+from kestrel.stats cimport ServerStats
+
+cdef int RUNNING
+cdef int READING
+cdef int PARKED
+cdef int WRITING
+
+
+cdef class Connection:
+    cdef public object sock
+    cdef public object address
+    cdef ServerStats stats
+    cdef Clock clock
+    cdef double idle_limit
+    cdef object hub
+    cdef object loop
+    cdef object greenlet
+    cdef int state
+    cdef public bint input_ended
+    cdef public bint gone
+    cdef bytes kept
+    cdef list out
+    cdef Py_ssize_t out_size
+    cdef object reader
+    cdef bint reading
+    cdef object idle_timer
+    cdef double idle_since
+
+    cpdef read(self, long long wanted)
+    cdef _receive(self, long long size)
+    cpdef _readable(self)
+    cpdef _end_input(self)
+    cdef _lose(self)
+    cdef _stop_reader(self)
+    cpdef park(self, waiter, double deadline)
+    cpdef resume_soon(self)
+    cpdef _resume(self)
+    cpdef write(self, bytes data)
+    cpdef flush(self)

@@ -1,0 +1,315 @@
+"""One client's greenlet: the only door to the sockets of clients.
+
+The read watcher stays active as long as the connection lives, so that a request costs no epoll_ctl: its callback
+either switches to the greenlet that waits for input or, while that is busy waiting for an item or for a slow
+reader, takes in what arrives and notices the end of the input (D32).
+"""
+
+import socket
+
+import gevent
+from gevent import get_hub
+
+RECEIVE = 65536             # bytes asked of one recv
+LARGEST_RECEIVE = 1048576   # ... inside a large block
+LARGE_BLOCK = 65536
+SEND_AT = 262144            # collected replies are sent from here on (D6)
+KEPT_MEANWHILE = 65536      # bytes taken in while a request waits (D32)
+LINGER = 2.0                # seconds a closing connection goes on reading what it will not answer
+LINGER_BYTES = 67108864
+LONGEST_TIMER = 86400.0
+
+# what the greenlet waits for
+RUNNING = 0
+READING = 1                 # input
+PARKED = 2                  # an item, room in the block budget
+WRITING = 3                 # room in the socket's send buffer
+
+READ = 1
+WRITE = 2
+
+
+class Connection:
+    """A client's socket, its replies not yet sent and its greenlet's waits.
+
+    input_ended  bool: nothing more will come (FIN, RST or the server stops)
+    gone         bool: the client cannot be answered any more (RST, or cut off)
+    """
+
+    def __init__(self, sock, address, stats, clock, idle_limit):
+        self.sock = sock
+        self.address = address
+        self.stats = stats
+        self.clock = clock
+        self.idle_limit = idle_limit    # seconds, 0 = none (client_timeout)
+        self.hub = get_hub()
+        self.loop = self.hub.loop
+        self.greenlet = gevent.getcurrent()
+        self.state = RUNNING
+        self.input_ended = False
+        self.gone = False
+        self.kept = b''
+        self.out = []
+        self.out_size = 0
+        self.reader = self.loop.io(sock.fileno(), READ)
+        self.reading = True
+        self.reader.start(self._readable)
+        self.idle_timer = None
+        self.idle_since = 0.0
+        if idle_limit:
+            self._start_idle_timer(idle_limit)
+
+    def serve(self, handler, budget):
+        """Run the client's requests until it leaves or is to be closed. -> true if the server closes."""
+        holding = False
+        while True:
+            wanted = handler.wants()
+            if wanted or holding:
+                held = handler.holds()
+                holding = held > 0
+                budget.hold(self, held)
+                if wanted > LARGE_BLOCK:
+                    budget.wait_for_room(self, wanted)
+            data = self.read(wanted)
+            if not data:
+                return False
+            if not handler.receive(data):
+                return True
+
+    # -- input -----------------------------------------------------------------------------------------------------
+
+    def read(self, wanted):
+        """Send what is collected, then wait for input. -> bytes, empty at the end of it.
+
+        wanted  bytes still missing of a large block, 0 otherwise
+        """
+        if self.out:
+            self.flush()
+        if self.gone:
+            return b''
+        if self.kept:
+            kept, self.kept = self.kept, b''
+            if not self.reading and not self.input_ended:
+                self.reading = True
+                self.reader.start(self._readable)
+            return kept
+        size = RECEIVE
+        if wanted > RECEIVE:
+            size = wanted if wanted < LARGEST_RECEIVE else LARGEST_RECEIVE
+        if self.idle_limit:
+            self.idle_since = self.clock.monotonic()
+        while not self.input_ended:
+            self.state = READING
+            self.hub.switch()
+            self.state = RUNNING
+            if self.input_ended:
+                break
+            data = self._receive(size)
+            if data is not None:
+                return data
+        return b''
+
+    def _receive(self, size):
+        """One recv. -> bytes, empty at the end of the input; None if there is nothing yet."""
+        try:
+            data = self.sock.recv(size)
+        except BlockingIOError:
+            return None
+        except OSError:
+            self._lose()
+            return b''
+        if not data:
+            self._end_input()
+        self.stats.bytes_read += len(data)
+        return data
+
+    def _readable(self):
+        """The read watcher's callback, on the hub."""
+        if self.state == READING:
+            self.greenlet.switch()
+            return
+        room = KEPT_MEANWHILE - len(self.kept)
+        if room <= 0:
+            self._stop_reader()
+            return
+        data = self._receive(room)
+        if data:
+            self.kept += data
+        elif data is not None:
+            self._resume()
+
+    def _end_input(self):
+        self.input_ended = True
+        self._stop_reader()
+
+    def _lose(self):
+        self.gone = True
+        self._end_input()
+
+    def _stop_reader(self):
+        if self.reading:
+            self.reading = False
+            self.reader.stop()
+
+    # -- waits -----------------------------------------------------------------------------------------------------
+
+    def park(self, waiter, deadline):
+        """Wait until ``waiter`` is woken or dismissed, the monotonic clock shows ``deadline``, or the input ends."""
+        if self.out:
+            self.flush()
+        while not (waiter.woken or waiter.dismissed or self.input_ended):
+            left = deadline - self.clock.monotonic()
+            if left <= 0:
+                return
+            # a wait without a deadline looks again once a day
+            timer = self.loop.timer(min(left, LONGEST_TIMER))
+            timer.start(self._resume)
+            try:
+                self.state = PARKED
+                self.hub.switch()
+            finally:
+                self.state = RUNNING
+                timer.stop()
+                timer.close()
+
+    def pause(self):
+        """Let others run."""
+        gevent.sleep(0)
+
+    def resume_soon(self):
+        """Let a parked greenlet look again, in this turn of the hub or the next. Never switches."""
+        self.loop.run_callback(self._resume)
+
+    def _resume(self):
+        if self.state == PARKED or (self.state == WRITING and self.gone):
+            self.greenlet.switch()
+
+    # -- output ----------------------------------------------------------------------------------------------------
+
+    def write(self, data):
+        """Collect a reply; it goes out with the others of its batch, at the latest before the next wait."""
+        self.out.append(data)
+        self.out_size += len(data)
+        if self.out_size >= SEND_AT:
+            self.flush()
+
+    def flush(self):
+        """Send everything collected; blocks while the client does not read. What cannot be sent is dropped."""
+        out = self.out
+        data = out[0] if len(out) == 1 else b''.join(out)
+        self.out = []
+        self.out_size = 0
+        if self.gone:
+            return
+        try:
+            sent = self.sock.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self._lose()
+            return
+        self.stats.bytes_written += sent
+        if sent < len(data):
+            self._flush_slowly(memoryview(data)[sent:])
+
+    def _flush_slowly(self, rest):
+        writer = self.loop.io(self.sock.fileno(), WRITE)
+        writer.start(self._writable)
+        try:
+            while rest and not self.gone:
+                self.state = WRITING
+                self.hub.switch()
+                self.state = RUNNING
+                if self.gone:
+                    break
+                try:
+                    sent = self.sock.send(rest)
+                except BlockingIOError:
+                    continue
+                except OSError:
+                    self._lose()
+                    break
+                self.stats.bytes_written += sent
+                rest = rest[sent:]
+        finally:
+            self.state = RUNNING
+            writer.stop()
+            writer.close()
+
+    def _writable(self):
+        if self.state == WRITING:
+            self.greenlet.switch()
+
+    # -- the end ---------------------------------------------------------------------------------------------------
+
+    def _start_idle_timer(self, seconds):
+        self.idle_timer = self.loop.timer(seconds)
+        self.idle_timer.start(self._check_idle)
+
+    def _check_idle(self):
+        """client_timeout: counts from the last reply, and only while the next request is waited for (D17).
+
+        The timer is set again for what is left instead of at every request.
+        """
+        self.idle_timer.close()
+        self.idle_timer = None
+        left = self.idle_limit
+        if self.state == READING:
+            left = self.idle_since + self.idle_limit - self.clock.monotonic()
+            if left <= 0:
+                self._end_input()
+                self.greenlet.switch()
+                return
+        self._start_idle_timer(max(left, 0.001))
+
+    def stop(self):
+        """The server stops: no further request is read. Call from another greenlet."""
+        self._end_input()
+        self.loop.run_callback(self._stop_reading)
+
+    def _stop_reading(self):
+        if self.state == READING or self.state == PARKED:
+            self.greenlet.switch()
+
+    def cut(self):
+        """Give up on a client that does not take its replies. Call from another greenlet."""
+        self._lose()
+        self.loop.run_callback(self._resume)
+
+    def close(self, linger):
+        """Close the socket. ``linger``: a client that is still sending must get to read why it is closed, but
+        closing with unread input makes the kernel send an RST that destroys the reply; so read on for a while.
+        """
+        if self.out:
+            self.flush()
+        try:
+            if linger and not self.input_ended:
+                self._linger()
+        finally:
+            self._stop_reader()
+            self.reader.close()
+            if self.idle_timer is not None:
+                self.idle_timer.close()
+            self.sock.close()
+            # the callbacks of the watchers are bound to this object, which is bound to the greenlet
+            self.greenlet = None
+            self.reader = None
+
+    def _linger(self):
+        try:
+            self.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            return
+        deadline = self.clock.monotonic() + LINGER
+        timer = self.loop.timer(LINGER)
+        timer.start(self.stop)
+        self.kept = b''
+        dropped = 0
+        try:
+            while dropped < LINGER_BYTES and self.clock.monotonic() < deadline:
+                data = self.read(0)
+                if not data:
+                    return
+                dropped += len(data)
+        finally:
+            timer.close()

@@ -1,0 +1,23 @@
+cimport cython
+
+
+cdef class AppendFile:
+    cdef readonly bytes path
+    cdef readonly long long size
+    cdef object _disk
+    cdef object _system
+    cdef object _write
+    cdef int _descriptor
+    cdef bint _torn
+    cdef long long _name
+
+    @cython.locals(length=Py_ssize_t, written=Py_ssize_t)
+    cpdef append(self, bytes data)
+    @cython.locals(length=Py_ssize_t, written=Py_ssize_t)
+    cpdef append2(self, bytes header, bytes data)
+    cpdef open(self)
+    cpdef cut(self, long long size)
+    cdef _write_rest(self, rest)
+    cdef _cut(self)
+    cdef _open(self)
+    cdef bint _name_is_new(self) except -1

@@ -1,0 +1,36 @@
+cimport cython
+
+from kestrel.item cimport Item
+
+cdef object _pack_addx
+cdef object _pack_flags
+cdef object _pack_xid
+cdef object _unpack_xid
+cdef object _unpack_times
+cdef object _unpack_flags
+
+cpdef bytes addx_header(Item item)
+cpdef bytes flags_header(Item item)
+cpdef bytes xid_record(int op, int xid)
+
+
+cdef class RecordReader:
+    cdef readonly long long size
+    cdef readonly long long offset
+    cdef readonly int xid
+    cdef readonly Item item
+    cdef object _read
+    cdef object _now
+    cdef bytes _block
+    cdef Py_ssize_t _limit
+    cdef Py_ssize_t _position
+    cdef long long _base
+
+    @cython.locals(position=Py_ssize_t, left=Py_ssize_t, end=Py_ssize_t, op=int, add_time='long long', expiry='long long')
+    cpdef int next(self) except -9
+    @cython.locals(position=Py_ssize_t, end=Py_ssize_t)
+    cdef int _rare(self, int op) except -9
+    @cython.locals(block=bytes, position=Py_ssize_t, size='long long')
+    cdef Py_ssize_t _end(self, Py_ssize_t before, long long least) except -9
+    @cython.locals(have=Py_ssize_t, wanted='long long')
+    cdef _fill(self, Py_ssize_t count)

@@ -1,0 +1,44 @@
+from kestrel.clock cimport Clock
+from kestrel.item cimport Item
+from kestrel.journal.journal cimport Journal
+from kestrel.stats cimport QueueStats
+from kestrel.waiters cimport Waiters
+
+
+cdef class PersistentQueue:
+    cdef public bytes name
+    cdef public Journal journal
+    cdef public Clock clock
+    cdef public Waiters waiters
+    cdef public QueueStats stats
+    cdef public object settings
+    cdef public object items
+    cdef public dict opened
+    cdef public long long created
+    cdef public bint closed
+    cdef public long long bytes
+    cdef public int xid
+    cdef public long long last_taken
+    cdef public long long head_place
+    cdef public long long max_items
+    cdef public long long max_size
+    cdef public long long max_item_size
+    cdef public long long max_age
+    cdef public long long max_sweep
+    cdef public bint ages
+    cdef public bint discards
+
+    cpdef put(self, bytes data, unsigned int flags, long long expiry, bint durable)
+    cdef bint _full(self)
+    cdef _sample(self)
+    cpdef bint stale(self, long long now)
+    cpdef Item take(self, bint opening, long long now)
+    cpdef head(self)
+    cpdef confirm(self, int xid)
+    cpdef unremove(self, int xid)
+    cdef bint _expired(self, Item item, long long now)
+    cpdef sweep(self, long long limit)
+    cdef _sweep(self, long long now, long long limit)
+    cpdef flush_slice(self, long long until)
+    cdef _pop_head(self)
+    cdef _drop_head(self)

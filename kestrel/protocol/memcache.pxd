@@ -1,0 +1,25 @@
+cdef frozenset STORAGE
+
+
+cdef class MemcacheParser:
+    cdef public long long max_block
+    cdef object refuses
+    cdef bytes buffer
+    cdef Py_ssize_t pos
+    cdef bint begun
+    cdef public list words
+    cdef public bytes verb
+    cdef public bytes data
+    cdef public bint refused
+    cdef public bint noreply
+    cdef long long size
+    cdef long long missing
+    cdef list chunks
+    cdef public long long held
+
+    cpdef feed(self, bytes data)
+    cpdef bint next(self) except -1
+    cdef bint _begin_block(self, long long size) except -1
+    cdef bint _continue_block(self) except -1
+    cdef bint _starve(self)
+    cpdef long long wants(self)

@@ -1,0 +1,189 @@
+"""Memcache requests out of bytes (spec memcache 1). Sans-IO: no sockets, no gevent, no clock.
+
+    parser.feed(data)
+    while parser.next():
+        ... parser.words, parser.data ...
+
+``next`` raises ``HangUp`` where the framing is lost, ``RequestError`` where it is not; after the latter the next
+call goes on behind the request.
+"""
+
+from kestrel.errors import HangUp, RequestError
+from kestrel.protocol.numbers import I32_MAX, parse_integer
+
+MAX_LINE = 8192             # with its LF (D6)
+LARGE_BLOCK = 65536         # blocks up to here are collected before any limit is asked
+
+STORAGE = frozenset((b'set', b'add', b'replace', b'append', b'prepend', b'cas'))
+
+BINARY_PROTOCOL = 0x80      # memcached's binary protocol, D61
+TLS_HELLO = 0x16
+CR = 13
+LF = 10
+
+UNKNOWN_COMMAND = b'CLIENT_ERROR unknown command'
+LINE_TOO_LONG = b'CLIENT_ERROR line too long'
+BAD_LINE = b'CLIENT_ERROR bad command line format'
+BAD_CHUNK = b'CLIENT_ERROR bad data chunk'
+TOO_LARGE = b'SERVER_ERROR object too large for queue'
+
+
+class ForeignProtocol(HangUp):
+    """The first byte belongs to another protocol, whose name is ``protocol``: closed without a reply (D61)."""
+
+    def __init__(self, protocol):
+        super().__init__(b'')
+        self.protocol = protocol
+
+
+class MemcacheParser:
+    """The requests of one connection.
+
+    After a true ``next()``:
+    words    list of bytes, the request line split at every single space, empty words at its end dropped
+    verb     bytes, word 0 in lower case
+    data     bytes, the data block of a storage command, else None
+    refused  bool, the block was thrown away unread because no queue would take it: ``data`` is None
+    noreply  bool, a ``set`` that wants no answer (D3)
+
+    max_block  int, bytes: larger blocks are read and thrown away (D6)
+    refuses    callable(words, size) -> bool: may a block above 64 KB be thrown away, because every queue it
+               would go to refuses its size?
+    """
+
+    def __init__(self, max_block, refuses):
+        self.max_block = max_block
+        self.refuses = refuses
+        self.buffer = b''
+        self.pos = 0
+        self.begun = False
+        self.words = None
+        self.verb = b''
+        self.data = None
+        self.refused = False
+        self.noreply = False
+        self.size = 0               # of the present block
+        self.missing = -1           # bytes of the present block still to come, its CR LF included; -1: no block
+        self.chunks = None          # what of it is here; None if it is thrown away
+        self.held = 0               # bytes in chunks
+
+    def feed(self, data):
+        """Take what a receive gave, bytes."""
+        self.buffer = self.buffer + data if self.buffer else data
+        if not self.begun:
+            self.begun = True
+            first = self.buffer[0]
+            if first == BINARY_PROTOCOL:
+                raise ForeignProtocol('memcached binary')
+            if first == TLS_HELLO:
+                raise ForeignProtocol('TLS')
+
+    def next(self):
+        """-> true when a whole request is there, false when more bytes are needed."""
+        if self.missing >= 0:
+            return self._continue_block()
+        buffer = self.buffer
+        start = self.pos
+        eol = buffer.find(b'\n', start)
+        if eol < 0:
+            if len(buffer) - start >= MAX_LINE:
+                raise HangUp(LINE_TOO_LONG)
+            return self._starve()
+        if eol - start >= MAX_LINE:
+            raise HangUp(LINE_TOO_LONG)
+        end = eol
+        if end > start and buffer[end - 1] == CR:
+            end -= 1
+        words = buffer[start:end].split(b' ')
+        last = words[-1]
+        while not last and len(words) > 1:
+            words.pop()
+            last = words[-1]
+        self.pos = eol + 1
+        self.words = words
+        self.data = None
+        self.noreply = False
+        verb = words[0]
+        if verb not in STORAGE:
+            verb = verb.lower()
+        self.verb = verb
+        if len(last) >= 7:
+            if last.startswith(b'HTTP/1.'):
+                # a web page must not make a browser of this machine send commands in its body (D61)
+                raise HangUp(UNKNOWN_COMMAND)
+            if last == b'noreply' and len(words) > 5 and verb == b'set':
+                self.noreply = True
+        if verb not in STORAGE:
+            return True
+        if len(words) < 5:
+            raise HangUp(BAD_LINE)
+        word = words[4]
+        if word.isdigit() and len(word) < 10:
+            size = int(word)
+        else:
+            number = parse_integer(word)
+            if number is None or number < 0 or number > I32_MAX:
+                raise HangUp(BAD_LINE)
+            size = number
+        begin = eol + 1
+        end = begin + size
+        if len(buffer) < end + 2 or size > self.max_block:
+            return self._begin_block(size)
+        if buffer[end] != CR or buffer[end + 1] != LF:
+            raise HangUp(BAD_CHUNK)
+        self.refused = False
+        self.data = buffer[begin:end]
+        self.pos = end + 2
+        return True
+
+    def _begin_block(self, size):
+        """A block that is not wholly there: collect it, or throw it away piece by piece."""
+        self.size = size
+        self.missing = size + 2
+        self.held = 0
+        self.refused = (size > self.max_block or (
+            size > LARGE_BLOCK and self.verb == b'set' and self.refuses(self.words, size)))
+        self.chunks = None if self.refused else []
+        return self._continue_block()
+
+    def _continue_block(self):
+        buffer = self.buffer
+        available = len(buffer) - self.pos
+        if self.missing > 2 and available > 0:
+            taken = min(available, self.missing - 2)
+            if self.chunks is not None:
+                if taken == len(buffer):
+                    self.chunks.append(buffer)
+                else:
+                    self.chunks.append(buffer[self.pos:self.pos + taken])
+                self.held += taken
+            self.pos += taken
+            self.missing -= taken
+            available -= taken
+        # a wrong byte is told at once: its sender may be waiting for an answer instead of sending the next one
+        while available > 0 and 0 < self.missing <= 2:
+            if buffer[self.pos] != (CR if self.missing == 2 else LF):
+                raise HangUp(BAD_CHUNK)
+            self.pos += 1
+            self.missing -= 1
+            available -= 1
+        if self.missing > 0:
+            return self._starve()
+        self.missing = -1
+        self.held = 0
+        if self.chunks is not None:
+            self.data = b''.join(self.chunks)
+            self.chunks = None
+        elif self.size > self.max_block:
+            raise RequestError(TOO_LARGE)
+        return True
+
+    def _starve(self):
+        """More bytes are needed. An idle connection keeps none of its last receive alive."""
+        self.buffer = self.buffer[self.pos:]
+        self.pos = 0
+        return False
+
+    def wants(self):
+        """How many bytes the next receive may well ask for: those of the present block, 0 if there is none."""
+        return self.missing if self.missing > 0 else 0

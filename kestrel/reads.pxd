@@ -1,0 +1,9 @@
+cdef class OpenReads:
+    cdef dict by_name
+
+    cpdef add(self, bytes name, queue, int xid)
+    cpdef int count(self, bytes name)
+    cpdef confirm_oldest(self, bytes name, long long count)
+    cpdef abort_oldest(self, bytes name)
+    cpdef abort_all(self)
+    cdef _pop_oldest(self, bytes name)

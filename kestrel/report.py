@@ -1,0 +1,90 @@
+"""What stats, dump_stats and dump_config show: keys, order and meaning (spec memcache 4.6, 4.7)."""
+
+import os
+
+from kestrel import __version__
+
+
+def server_lines(services):
+    """-> list of (key, value), both bytes: the global statistics."""
+    stats = services.stats
+    now = services.clock.now_ms()
+    queues = list(services.collection.queues.values())
+    reserved = sum([queue.settings.max_memory_size for queue in queues])
+    seconds = now // 1000
+    return _encode((
+        ('uptime', int(services.clock.monotonic() - services.began)),
+        ('time', seconds),
+        ('version', __version__),
+        ('curr_items', sum([len(queue.items) for queue in queues])),
+        ('total_items', stats.total_items),
+        ('bytes', sum([queue.bytes for queue in queues])),
+        ('reserved_memory_ratio', '%.3f' % (reserved / services.memory_limit)),
+        ('curr_connections', stats.connections),
+        ('total_connections', stats.total_connections),
+        ('cmd_get', stats.cmd_get),
+        ('cmd_set', stats.cmd_set),
+        ('cmd_peek', stats.cmd_peek),
+        ('get_hits', stats.get_hits),
+        ('get_misses', stats.get_misses),
+        ('bytes_read', stats.bytes_read),
+        ('bytes_written', stats.bytes_written),
+        ('queue_creates', stats.queue_creates),
+        ('queue_deletes', stats.queue_deletes),
+        ('queue_expires', stats.queue_expires),
+        ('pid', os.getpid()),
+        ('pointer_size', 64),
+        ('threads', 1),
+        ('curr_time', seconds),
+    ))
+
+
+def queue_lines(queue):
+    """-> list of (key, value), both bytes: the statistics of one queue."""
+    stats = queue.stats
+    now = queue.clock.now_ms()
+    head = queue.head()
+    return _encode((
+        ('items', len(queue.items)),
+        ('bytes', queue.bytes),
+        ('total_items', stats.put_items),
+        ('logsize', 0 if queue.journal is None else queue.journal.size),
+        ('expired_items', stats.expired_items),
+        ('mem_items', len(queue.items)),
+        ('mem_bytes', queue.bytes),
+        # 0 while no data waits, and before the first removal (D42)
+        ('age', now - queue.last_taken if queue.bytes and queue.last_taken else 0),
+        ('head_msec', 0 if head is None else now - head.add_time),
+        ('discarded', stats.discarded),
+        ('waiters', len(queue.waiters)),
+        ('open_transactions', len(queue.opened)),
+        ('transactions', stats.transactions),
+        ('canceled_transactions', stats.canceled_transactions),
+        ('total_flushes', stats.total_flushes),
+        ('journal_rewrites', stats.journal_rewrites),
+        ('journal_rotations', stats.journal_rotations),
+        ('dead_letters', stats.dead_letters),
+    ))
+
+
+def config_lines(config, name):
+    """-> list of (key, value), both bytes: the settings of one queue, in configuration syntax (D20)."""
+    return _encode(config.dump(name))
+
+
+def _encode(pairs):
+    return [(key.encode('ascii'), str(value).encode('latin-1', 'replace')) for key, value in pairs]
+
+
+def memory_limit():
+    """Bytes of memory this process may use: that of its control group, else the machine's (D52)."""
+    limits = [os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')]
+    for path in ('/sys/fs/cgroup/memory.max', '/sys/fs/cgroup/memory/memory.limit_in_bytes'):
+        try:
+            with open(path) as file:
+                word = file.read().strip()
+        except OSError:
+            continue
+        if word.isdigit():
+            limits.append(int(word))
+    return min(limits)

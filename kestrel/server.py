@@ -1,0 +1,281 @@
+"""Builds all parts of a server and connects them; starts and stops them in a fixed order (D28, D46)."""
+
+import errno
+import os
+import resource
+import socket
+
+import gevent
+from gevent.event import Event
+from gevent.server import StreamServer
+
+from kestrel import __version__, config, report
+from kestrel.background import Background
+from kestrel.block_budget import BlockBudget
+from kestrel.clock import Clock
+from kestrel.connection import Connection
+from kestrel.disk import Disk
+from kestrel.errors import JournalError, StartError
+from kestrel.handlers.memcache import MemcacheHandler
+from kestrel.journal.sync import Syncer
+from kestrel.queue_collection import QueueCollection
+from kestrel.session import Services, Session
+from kestrel.stats import ServerStats
+
+KEPT_BACK = 64              # file descriptors that connections leave for queues (D68)
+REQUESTS_MAY_TAKE = 5.0     # seconds that running requests have to finish at the stop (D46)
+SHUTDOWN_DELAY = 0.1
+
+# On the listening socket; accepted ones inherit them. Dead peers: first probe after 60 s, then every 15 s, 4 times;
+# what is sent may stay unacknowledged for 120 s (D67).
+CLIENT_OPTIONS = (
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4),
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 120000),
+)
+
+
+class ClientListener(StreamServer):
+    """Accepts clients as plain non-blocking sockets: a connection brings its own watcher."""
+
+    def __init__(self, listener, handle, full):
+        super().__init__(listener, handle)
+        self.full_of_files = full
+        self.largest_fd = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - KEPT_BACK
+        self.pause = None
+
+    def do_read(self):
+        try:
+            fd, address = self.socket._accept()
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                self.full_of_files(os.strerror(error.errno))
+                self._rest()
+            return None
+        if fd >= self.largest_fd:
+            os.close(fd)
+            self.full_of_files('%d files are open' % fd)
+            return None
+        client = socket.socket(self.socket.family, socket.SOCK_STREAM, 0, fileno=fd)
+        client.setblocking(False)
+        return client, address
+
+    def _rest(self):
+        """What cannot be accepted stays readable: look again in a while instead of spinning."""
+        self.stop_accepting()
+        self.pause = self.loop.timer(0.1)
+        self.pause.start(self.start_accepting)
+
+
+class KestrelServer:
+    """One server. ``start``, then ``wait`` until it has stopped; two of them fit into one process.
+
+    configuration  config.Config
+    log            log.Log, see there
+    clock, disk    handed in by tests
+    """
+
+    def __init__(self, configuration, log, clock=None, disk=None):
+        self.config = configuration
+        self.logging = log
+        self.log = log.logger
+        self.clock = clock or Clock()
+        self.disk = disk or Disk(self.log)
+        self.stats = ServerStats()
+        settings = configuration.server
+        self.syncer = Syncer(self.clock, self.log, self.stats.fsync_delay_usec.add,
+                             self.stats.item_fsync_delay_usec.add, self.stats.count_fsync_error)
+        self.collection = QueueCollection(self.disk, self.syncer, self.clock, self.stats,
+                                          configuration, self.log)
+        self.services = Services(self.collection, self.stats, self.clock, settings, self, self.log,
+                                 report.memory_limit())
+        self.budget = BlockBudget(settings.max_buffered_requests)
+        self.idle_limit = (settings.client_timeout or 0) / 1000000
+        self.background = None
+        if settings.expiration_timer_frequency:
+            self.background = Background(self.services, settings.expiration_timer_frequency / 1000000)
+        self.listeners = []
+        self.connections = set()
+        self.drained = Event()
+        self.stopped = Event()
+        self.stopping = False
+        self.told = {}              # what was logged -> when, for lines that come at most once a minute
+
+    # -- start -----------------------------------------------------------------------------------------------------
+
+    def start(self):
+        """Lock the spool, replay it, then listen. Raises StartError, with nothing left behind."""
+        settings = self.config.server
+        for warning in self.config.warnings:
+            self.log.warning('%s', warning)
+        sockets = []
+        try:
+            # the port is bound before anything is replayed or changed on disk, and listens after that (D28)
+            if settings.memcache_listen_port is not None:
+                sockets.append(_bind(settings.listen_address, settings.memcache_listen_port))
+            self.collection.load(self.disk.lock_spool(settings.queue_path))
+            for sock in sockets:
+                self._listen(sock)
+        except JournalError as error:
+            self._abandon(sockets)
+            raise StartError('%s: a queue cannot be set up: %s' % (settings.queue_path, error.why)) from error
+        except BaseException:
+            self._abandon(sockets)
+            raise
+        if self.background is not None:
+            self.background.start()
+        self.log.info('kestrel %s ready: %d queues in %s, %s', __version__, len(self.collection.queues),
+                      settings.queue_path, ', '.join(['memcache on %s:%d' % sock.getsockname()[:2]
+                                                      for sock in sockets]) or 'no port open')
+
+    def _listen(self, sock):
+        backlog = self.config.server.connection_backlog
+        sock.listen(socket.SOMAXCONN if backlog is None else backlog)
+        listener = ClientListener(sock, self._serve, self._too_many_files)
+        listener.start()
+        self.listeners.append(listener)
+
+    def _abandon(self, sockets):
+        for listener in self.listeners:
+            listener.close()
+        for sock in sockets:
+            sock.close()
+        self.disk.unlock_spool()
+
+    # -- clients ---------------------------------------------------------------------------------------------------
+
+    def _serve(self, sock, address):
+        """One client, in its own greenlet."""
+        stats = self.stats
+        stats.connections += 1
+        stats.total_connections += 1
+        trace = self.config.server.enable_session_trace
+        if trace:
+            self.log.info('session begins: %s', address)
+        connection = Connection(sock, address, stats, self.clock, self.idle_limit)
+        self.connections.add(connection)
+        session = Session(self.services, connection, stats.connections)
+        closing = False
+        try:
+            closing = connection.serve(MemcacheHandler(session, connection, self.services), self.budget)
+        finally:
+            self.budget.hold(connection, 0)
+            session.close()
+            connection.close(closing)
+            self.connections.discard(connection)
+            stats.connections -= 1
+            if trace:
+                self.log.info('session ends: %s', address)
+            if not self.connections:
+                self.drained.set()
+
+    def note_foreign(self, address, protocol):
+        """A client speaks another protocol: one line per address and minute (D61)."""
+        self._tell_once(('foreign', address[0]), 'closed a connection from %s that speaks %s', address[0], protocol)
+
+    def _too_many_files(self, why):
+        self._tell_once('files', 'connections are refused, %s: raise the limit of open files (ulimit -n)', why)
+
+    def _tell_once(self, key, message, *arguments):
+        """Log a warning unless the same was logged in the last minute."""
+        now = self.clock.monotonic()
+        if now - self.told.get(key, now - 60) < 60:
+            return
+        self.told = {known: when for known, when in self.told.items() if now - when < 60}
+        self.told[key] = now
+        self.log.warning(message, *arguments)
+
+    # -- control ---------------------------------------------------------------------------------------------------
+
+    def status(self):
+        """The announced status. Changing it (spec queues 11) comes with a module of its own."""
+        return 'Up'
+
+    def reload(self):
+        """Read the configuration file again. -> None, or why nothing was changed, one line (D27)."""
+        try:
+            new = config.load(self.config.path)
+            self.logging.apply(new.logging)
+            self.collection.configure(new)
+        except (StartError, JournalError) as error:
+            self.log.error('configuration not reloaded: %s', error)
+            return str(error)
+        self.config = new
+        for warning in new.warnings:
+            self.log.warning('%s', warning)
+        self.log.info('configuration reloaded from %s', new.path)
+        return None
+
+    def shutdown(self):
+        """Stop in 100 ms, so that the client that asks for it sees its connection closed first."""
+        gevent.spawn_later(SHUTDOWN_DELAY, self.stop)
+
+    # -- stop ------------------------------------------------------------------------------------------------------
+
+    def stop(self, progress=None):
+        """Stop in the order of D46. ``progress`` is called after each step. Returns when everything is closed."""
+        if self.stopping:
+            self.stopped.wait()
+            return
+        self.stopping = True
+        progress = progress or (lambda: None)
+        self.log.info('stopping')
+        for listener in self.listeners:
+            listener.close()
+        self.services.stopping = True
+        self.collection.dismiss_waiters()
+        progress()
+        self._drain()
+        progress()
+        if self.background is not None:
+            self.background.stop()
+        self.collection.close()
+        self.disk.unlock_spool()
+        progress()
+        self.log.info('stopped')
+        self.stopped.set()
+
+    def _drain(self):
+        """Let running requests finish, then close all connections, which puts their open reads back."""
+        for connection in list(self.connections):
+            connection.stop()
+        self._wait_for_connections(REQUESTS_MAY_TAKE)
+        for connection in list(self.connections):
+            connection.cut()
+        self._wait_for_connections(REQUESTS_MAY_TAKE)
+
+    def _wait_for_connections(self, seconds):
+        if self.connections:
+            self.drained.clear()
+            self.drained.wait(seconds)
+
+    def wait(self):
+        """Block until the server has stopped."""
+        self.stopped.wait()
+
+
+def _bind(address, port):
+    """A bound, not yet listening socket. Raises StartError that names the remedy."""
+    try:
+        family, kind, proto, _, where = socket.getaddrinfo(
+            address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        sock = socket.socket(family, kind, proto)
+    except OSError as error:
+        raise StartError('listen_address %s: %s: set it to an address of this machine'
+                         % (address, error.strerror)) from error
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        for level, option, value in CLIENT_OPTIONS:
+            sock.setsockopt(level, option, value)
+        sock.bind(where)
+    except OSError as error:
+        sock.close()
+        raise StartError('cannot listen on %s port %d: %s: stop what uses it or change memcache_listen_port'
+                         % (address, port, os.strerror(error.errno))) from error
+    return sock

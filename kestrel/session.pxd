@@ -1,0 +1,40 @@
+from kestrel.clock cimport Clock
+from kestrel.item cimport Item
+from kestrel.persistent_queue cimport PersistentQueue
+from kestrel.queue_collection cimport QueueCollection
+from kestrel.reads cimport OpenReads
+from kestrel.stats cimport ServerStats
+from kestrel.waiters cimport Waiter, Waiters
+
+
+cdef class Services:
+    cdef public QueueCollection collection
+    cdef public ServerStats stats
+    cdef public Clock clock
+    cdef public object settings
+    cdef public object control
+    cdef public object log
+    cdef public long long memory_limit
+    cdef public double began
+    cdef public bint stopping
+
+
+cdef class Session:
+    cdef public Services services
+    cdef public object connection
+    cdef public QueueCollection collection
+    cdef public ServerStats stats
+    cdef public Clock clock
+    cdef public OpenReads reads
+    cdef public int max_open
+    cdef public bint reads_refused
+    cdef public bint writes_refused
+
+    cpdef put(self, bytes name, bytes data, unsigned int flags, long long expiry, bint durable)
+    cpdef get(self, bytes name, long long timeout, bint opening)
+    cpdef peek(self, bytes name, long long timeout)
+    cdef _obtain(self, bytes name, double timeout, bint opening, bint peek, bint timed)
+    cdef _fetch(self, PersistentQueue queue, bint opening, bint peek)
+    cdef _wait(self, bytes name, double began, double timeout, bint opening, bint peek)
+    cdef _count_wait_without_item(self, bytes name, double began)
+    cpdef int open_count(self, bytes name)

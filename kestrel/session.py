@@ -1,0 +1,279 @@
+"""What one client does to the queues: the same for every protocol.
+
+A session checks whether its client may, counts and times, owns the client's open reads and waits where it must wait.
+It knows its connection only as something that can ``park`` until a waiter is woken and ``pause`` to let others run.
+"""
+
+from kestrel.errors import HangUp, RequestError
+from kestrel.queue_collection import check_name
+from kestrel.reads import OpenReads
+from kestrel.waiters import Waiter
+
+ADMIN_DISABLED = b'CLIENT_ERROR admin commands are disabled'
+
+
+class Services:
+    """What all sessions of a server share; ``server.py`` fills it in.
+
+    control   the server: ``reload() -> why not, or None``, ``shutdown()``, ``status() -> str`` and
+              ``note_foreign(address, protocol)``
+    settings  the ``[server]`` settings
+    began     monotonic time of the start, seconds; stopping: no request waits or stores any more
+    """
+
+    def __init__(self, collection, stats, clock, settings, control, log, memory_limit):
+        self.collection = collection
+        self.stats = stats
+        self.clock = clock
+        self.settings = settings
+        self.control = control
+        self.log = log
+        self.memory_limit = memory_limit
+        self.began = clock.monotonic()
+        self.stopping = False
+
+
+class Session:
+    """One client's session; ``number`` of open connections decides about the connection limits (spec memcache 3)."""
+
+    def __init__(self, services, connection, number):
+        self.services = services
+        self.connection = connection
+        self.collection = services.collection
+        self.stats = services.stats
+        self.clock = services.clock
+        self.reads = None       # OpenReads from the first open read on: an idle client costs nothing
+        settings = services.settings
+        self.max_open = settings.max_open_transactions
+        limit = settings.connection_limit_refuse_reads
+        self.reads_refused = limit is not None and number > limit
+        limit = settings.connection_limit_refuse_writes
+        self.writes_refused = limit is not None and number > limit
+
+    # -- may this client? ------------------------------------------------------------------------------------------
+
+    def check_reads(self):
+        """Raise HangUp if this connection may not read. The server's status belongs here too (spec queues 11)."""
+        if self.reads_refused:
+            raise self._too_many(self.services.settings.connection_limit_refuse_reads)
+
+    def check_writes(self):
+        if self.writes_refused:
+            raise self._too_many(self.services.settings.connection_limit_refuse_writes)
+
+    def _too_many(self, limit):
+        return HangUp(b'SERVER_ERROR too many connections (limit %d)' % limit)
+
+    def check_admin(self):
+        """Raise RequestError if clients may not administrate (D30)."""
+        if not self.services.settings.remote_admin:
+            raise RequestError(ADMIN_DISABLED)
+
+    # -- put -------------------------------------------------------------------------------------------------------
+
+    def put(self, name, data, flags, expiry, durable):
+        """Store an item; -> false if the queue refuses it. ``data`` is None for an item refused unread (D6).
+
+        expiry  int, ms since 1970, 0 = never
+        """
+        clock = self.clock
+        began = clock.monotonic()
+        queue = self.collection.queues.get(name)
+        if queue is None:
+            queue = self.collection.need(name)
+        stats = self.stats
+        stats.cmd_set += 1
+        if data is None or self.services.stopping or not queue.put(data, flags, expiry, durable):
+            return False
+        stats.total_items += 1
+        spent = int((clock.monotonic() - began) * 1000000)
+        stats.set_latency_usec.add(spent)
+        queue.stats.set_latency_usec.add(spent)
+        return True
+
+    def refuses_size(self, name, size):
+        """True if the queue of that name takes no item of that many bytes."""
+        queue = self.collection.lookup(name)
+        if queue is not None:
+            return queue.refuses_size(size)
+        limit = self.collection.config.queue(name).max_item_size
+        return limit is not None and size > limit
+
+    # -- get -------------------------------------------------------------------------------------------------------
+
+    def get(self, name, timeout, opening):
+        """Take one item out, for good or as an open read of this session. -> Item or None.
+
+        timeout  int, ms to wait for one; 0 or negative: do not wait
+        """
+        self.stats.cmd_get += 1
+        return self._obtain(name, timeout, opening, False, True)
+
+    def peek(self, name, timeout):
+        """Look at the head. -> Item or None."""
+        self.stats.cmd_peek += 1
+        return self._obtain(name, timeout, False, True, False)
+
+    def monitor_step(self, name, timeout):
+        """One fetch of a monitor, always an open read. -> Item or None."""
+        self.stats.cmd_monitor_get += 1
+        return self._obtain(name, timeout, True, False, False)
+
+    def _obtain(self, name, timeout, opening, peek, timed):
+        clock = self.clock
+        began = clock.monotonic()
+        queue = self.collection.queues.get(name)
+        if queue is None:
+            check_name(name)
+            item = None
+        else:
+            item = self._fetch(queue, opening, peek)
+        stats = self.stats
+        if item is None and timeout > 0 and not self.services.stopping:
+            return self._wait(name, began, timeout, opening, peek)
+        spent = int((clock.monotonic() - began) * 1000000)
+        if item is None:
+            stats.get_misses += 1
+            if timed:
+                stats.get_miss_latency_usec.add(spent)
+            if queue is not None:
+                queue.stats.get_items_miss += 1
+                if timed:
+                    queue.stats.get_miss_latency_usec.add(spent)
+            return None
+        stats.get_hits += 1
+        queue.stats.get_items_hit += 1
+        if timed:
+            stats.get_hit_latency_usec.add(spent)
+            queue.stats.get_hit_latency_usec.add(spent)
+        return item
+
+    def _fetch(self, queue, opening, peek):
+        """The head of the queue, expired ones swept away before it, or None."""
+        now = self.clock.now_ms()
+        while queue.stale(now):
+            queue.sweep(queue.max_sweep)
+            if queue.stale(now):
+                self.connection.pause()
+        if peek:
+            return queue.head()
+        item = queue.take(opening, now)
+        if item is not None:
+            self.stats.delivery_latency_msec.add(now - item.add_time)
+            if opening:
+                if self.reads is None:
+                    self.reads = OpenReads()
+                self.reads.add(queue.name, queue, item.xid)
+        return item
+
+    def _wait(self, name, began, timeout, opening, peek):
+        """Stand in line until there is an item or ``timeout`` ms have passed since ``began``. -> Item or None.
+
+        An item that comes for a client that is gone, or whose input has ended (D61), goes to the next in line. A
+        peek takes its look and passes the wake-up on (D54).
+        """
+        connection = self.connection
+        deadline = began + timeout / 1000
+        while True:
+            line = self.collection.line_for(name)
+            waiter = Waiter(connection)
+            line.join(waiter)
+            try:
+                connection.park(waiter, deadline)
+            finally:
+                line.leave(waiter)
+                present = not connection.input_ended
+                if waiter.woken and not present:
+                    line.wake_one()
+                self.collection.forget_line(name)
+            if not waiter.woken or not present:
+                break
+            queue = self.collection.lookup(name)
+            if queue is None:
+                continue
+            item = self._fetch(queue, opening, peek)
+            if item is None:
+                continue
+            if peek:
+                line.wake_one()
+            self.stats.get_hits += 1
+            queue.stats.get_items_hit += 1
+            return item
+        self._count_wait_without_item(name, began)
+        return None
+
+    def _count_wait_without_item(self, name, began):
+        stats = self.stats
+        if self.connection.gone:
+            stats.waiters_aborted += 1
+            return
+        waited = int((self.clock.monotonic() - began) * 1000)
+        stats.get_misses += 1
+        stats.get_timeout_msec.add(waited)
+        queue = self.collection.lookup(name)
+        if queue is not None:
+            queue.stats.get_items_miss += 1
+            queue.stats.get_timeout_msec.add(waited)
+
+    # -- open reads ------------------------------------------------------------------------------------------------
+
+    def open_count(self, name):
+        """How many reads of that queue this session holds open."""
+        return 0 if self.reads is None else self.reads.count(name)
+
+    def confirm(self, name, count):
+        """Confirm the ``count`` oldest open reads of that queue."""
+        if self.reads is not None:
+            self.reads.confirm_oldest(name, count)
+
+    def abort(self, name):
+        """Put the oldest open read of that queue back."""
+        if self.reads is not None:
+            self.reads.abort_oldest(name)
+
+    # -- the others ------------------------------------------------------------------------------------------------
+
+    def delete(self, name):
+        items = self.collection.delete(name)
+        while items:
+            # freeing a million items at once would block the hub for 100 ms
+            for _ in range(min(len(items), 1000)):
+                items.pop()
+            if items:
+                self.connection.pause()
+
+    def flush(self, name):
+        """Remove the items that wait now; open reads stay open (D57)."""
+        queue = self.collection.lookup(name)
+        if queue is None:
+            return
+        queue.stats.total_flushes += 1
+        until = queue.head_place + len(queue.items)
+        while queue.flush_slice(until):
+            self.connection.pause()
+
+    def flush_all(self):
+        for name in self.collection.names():
+            self.flush(name)
+
+    def flush_expired(self, name):
+        """One sweep of at most ``max_expire_sweep`` items. -> how many were dropped."""
+        queue = self.collection.lookup(name)
+        if queue is None:
+            return 0
+        dropped = 0
+        while dropped < queue.max_sweep:
+            step = queue.sweep(queue.max_sweep - dropped)
+            dropped += step
+            if step == 0 or not queue.stale(self.clock.now_ms()):
+                break
+            self.connection.pause()
+        return dropped
+
+    def flush_all_expired(self):
+        return sum([self.flush_expired(name) for name in self.collection.names()])
+
+    def close(self):
+        """The client is gone: all its open reads go back."""
+        if self.reads is not None:
+            self.stats.cmd_get_open_dropped += self.reads.abort_all()

@@ -1,0 +1,63 @@
+cdef bytes _BUCKET_OF
+
+
+cdef class Histogram:
+    cdef long long[::1] buckets
+    cdef public long long sum
+    cdef bint used
+
+    cpdef add(self, long long value)
+
+
+cdef class ServerStats:
+    cdef public long long connections
+    cdef public long long total_connections
+    cdef public long long total_items
+    cdef public long long cmd_get
+    cdef public long long cmd_set
+    cdef public long long cmd_peek
+    cdef public long long cmd_monitor
+    cdef public long long cmd_monitor_get
+    cdef public long long get_hits
+    cdef public long long get_misses
+    cdef public long long bytes_read
+    cdef public long long bytes_written
+    cdef public long long queue_creates
+    cdef public long long queue_deletes
+    cdef public long long queue_expires
+    cdef public long long cmd_get_open_dropped
+    cdef public long long waiters_aborted
+    cdef public long long finished_but_add
+    cdef public long long journal_errors
+    cdef public dict fsync_errors
+    cdef public Histogram set_latency_usec
+    cdef public Histogram get_hit_latency_usec
+    cdef public Histogram get_miss_latency_usec
+    cdef public Histogram get_timeout_msec
+    cdef public Histogram delivery_latency_msec
+    cdef public Histogram fsync_delay_usec
+    cdef public Histogram item_fsync_delay_usec
+
+
+cdef class QueueStats:
+    cdef public long long put_items
+    cdef public long long put_bytes
+    cdef public long long get_items_hit
+    cdef public long long get_items_miss
+    cdef public long long expired_items
+    cdef public long long discarded
+    cdef public long long transactions
+    cdef public long long canceled_transactions
+    cdef public long long total_flushes
+    cdef public long long journal_rewrites
+    cdef public long long journal_rotations
+    cdef public long long dead_letters
+    cdef public Histogram set_latency_usec
+    cdef public Histogram get_hit_latency_usec
+    cdef public Histogram get_miss_latency_usec
+    cdef public Histogram get_timeout_msec
+    cdef public Histogram delivery_latency_msec
+    cdef public Histogram tx_map_size
+    cdef public Histogram tx_expire_list_size
+    cdef public Histogram queue_size
+    cdef public Histogram request_size

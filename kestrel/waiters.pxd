@@ -1,0 +1,13 @@
+cdef class Waiter:
+    cdef public object owner
+    cdef public bint woken
+    cdef public bint dismissed
+
+
+cdef class Waiters:
+    cdef object line
+
+    cpdef join(self, Waiter waiter)
+    cpdef leave(self, Waiter waiter)
+    cpdef wake_one(self)
+    cpdef dismiss_all(self)

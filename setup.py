@@ -1,0 +1,107 @@
+"""Build kestrel; every module with a .pxd beside it is compiled where Cython and a C compiler are there.
+
+``python setup.py build --build-base=B --build-lib=L`` makes a whole tree in L: all .py, and beside those with
+a .pxd a .so, which Python prefers. Without Cython or a compiler L is a pure Python tree that does the same,
+and one line says why. An error in a module that should compile is an error, never a reason to go without it.
+"""
+
+import os
+import pathlib
+import re
+import shlex
+import shutil
+import subprocess
+import sysconfig
+import zlib
+
+from setuptools import Extension, find_packages, setup
+from setuptools.command.build_py import build_py
+
+try:
+    from Cython import __version__ as CYTHON
+    from Cython.Build import cythonize
+except ImportError:
+    CYTHON = None
+
+# Compiled and pure Python must do the same, so nothing here changes what a line means: no bounds checks are
+# left out, division is Python's. Cython 0.29 and 3 are made alike: annotations declare no types (the .pxd
+# does), and a method of one argument may be called by keyword.
+DIRECTIVES = {
+    'language_level': 3,
+    'annotation_typing': False,
+    'always_allow_keywords': True,
+}
+
+
+def version():
+    """Read, not imported: what kestrel imports need not be installed yet."""
+    text = pathlib.Path('kestrel/__init__.py').read_text()
+    return re.search(r"^__version__ = '([^']+)'$", text, re.MULTILINE).group(1)
+
+
+def typed_modules():
+    """Paths of the modules to compile, for example ``kestrel/item.py``: those with a .pxd beside them."""
+    return sorted(str(path) for path in pathlib.Path('kestrel').glob('**/*.py')
+                  if path.with_suffix('.pxd').exists())
+
+
+def why_not_compiled():
+    """What is missing for compiling and how to install it, or None."""
+    if CYTHON is None:
+        return 'Cython is not installed; apt install cython3, or pip install Cython'
+    compiler = shlex.split(os.environ.get('CC') or sysconfig.get_config_var('CC') or 'cc')[0]
+    if shutil.which(compiler) is None:
+        return f'there is no C compiler ({compiler}); apt install gcc libc6-dev python3-dev'
+    if not pathlib.Path(sysconfig.get_path('include'), 'Python.h').exists():
+        return 'the headers of Python are not installed; apt install libc6-dev python3-dev'
+    preprocess = [compiler, '-E', '-x', 'c', '-']
+    if subprocess.run(preprocess, input=b'#include <stdlib.h>\n', capture_output=True).returncode != 0:
+        return 'the headers of C are not installed; apt install libc6-dev'
+    return None
+
+
+def extensions():
+    """The extension modules, their .c files under build/; none, and a line, if they cannot be compiled."""
+    why = why_not_compiled()
+    if why:
+        print(f'kestrel: pure Python only: {why}', flush=True)
+        return []
+    modules = [Extension(path[:-len('.py')].replace('/', '.'), [path]) for path in typed_modules()]
+    # Cython does not see that an older .c file was made with other directives, so their sum is in the name.
+    c_files = f'build/cython-{CYTHON}-{zlib.crc32(repr(DIRECTIVES).encode()):08x}'
+    return cythonize(modules, build_dir=c_files, compiler_directives=DIRECTIVES, quiet=True)
+
+
+class build_py_alone(build_py):
+    """build_py that leaves nothing in the tree of what the sources no longer have."""
+
+    def run(self):
+        self.remove_leftovers(pathlib.Path(self.build_lib, 'kestrel'))
+        super().run()
+
+    def remove_leftovers(self, tree):
+        build_ext = self.get_finalized_command('build_ext')
+        outputs = {pathlib.Path(path) for path in self.get_outputs(include_bytecode=False)}
+        outputs |= {pathlib.Path(self.build_lib, build_ext.get_ext_filename(module.name))
+                    for module in self.distribution.ext_modules or ()}
+        for path in tree.glob('**/*'):
+            if path.suffix in ('.py', '.so') and path not in outputs:
+                path.unlink()
+
+
+setup(
+    name='kestrel',
+    version=version(),
+    description="Message queue server that takes the place of Twitter's Kestrel 2.4",
+    long_description=pathlib.Path('README.md').read_text() if pathlib.Path('README.md').exists() else '',
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    python_requires='>=3.11',
+    packages=find_packages(include=['kestrel', 'kestrel.*']),
+    package_data={'kestrel': ['*.configspec']},
+    install_requires=['gevent>=22.10', 'configobj>=5.0.8', 'python-daemon>=2.3', 'setproctitle>=1.3'],
+    entry_points={'console_scripts': ['kestrel = kestrel.main:main']},
+    ext_modules=extensions(),
+    cmdclass={'build_py': build_py_alone},
+    zip_safe=False,
+)
