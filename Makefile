@@ -12,7 +12,7 @@ TESTS ?=
 BENCH ?=
 
 VENV := build/venv
-VENV_KEY := $(shell (cat .ci/requirements; $(PYTHON) -c 'import sys; print(sys.version, sys.executable)') \
+VENV_KEY := $(shell (cat .ci/requirements; $(PYTHON) -c 'import sys; print(sys.version, sys.base_prefix)') \
                     2>/dev/null | cksum | cut -d' ' -f1)
 VENV_STAMP := $(VENV)/complete-$(VENV_KEY)
 
@@ -40,7 +40,8 @@ test test-long:
 	@$(PYTHON) test/run.py $(if $(filter test-long,$@),--long) --lanes="$(LANES)" --suites="$(SUITES)" $(TESTS)
 
 bench: tree-pypi
-	$(VENV)/bin/python test/bench/bench.py $$(find $(TREE) -name '*.so' -printf '--compiled $(TREE)' -quit) $(BENCH)
+	$(VENV)/bin/python test/bench/bench.py $$(find $(TREE) -name '*.so' -printf '--compiled $(TREE)' -quit) \
+	    $(BENCH)
 
 build: tree-pypi
 

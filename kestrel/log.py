@@ -123,12 +123,13 @@ class _FileHandler(logging.Handler):
     """Appends to a file, unbuffered, so that a crash loses no line."""
 
     def __init__(self, path, stderr):
-        super().__init__()
         self._path = path
+        # Before the library knows of the handler, and would close it at the end of the process.
+        self._file = self._open()
+        super().__init__()
         self._stderr = _StreamHandler(stderr)
         self._stderr.setFormatter(_TextFormatter())
         self._complained = False
-        self._file = self._open()
 
     def _open(self):
         return open(self._path, 'ab', buffering=0)

@@ -1,6 +1,6 @@
 """All queues of a server, by name."""
 
-from kestrel.errors import RequestError, StartError
+from kestrel.errors import JournalError, RequestError
 from kestrel.journal import recovery
 from kestrel.journal.journal import Journal
 from kestrel.persistent_queue import PersistentQueue
@@ -60,25 +60,38 @@ class QueueCollection:
         self.spool = spool
         for name, files in sorted(recovery.scan(self.disk, self.spool, self.log).items()):
             settings = self.config.queue(name)
+            if b'+' in name:
+                self._leave_alone(name, 'fanout queues are not supported yet')
+                continue
             if not settings.keep_journal:
-                self.log.warning('queue %s: keep_journal is false, its journal files are left alone',
-                                 name.decode('latin-1'))
+                self._leave_alone(name, 'keep_journal is false')
                 continue
             recovered = recovery.recover(self.disk, self.clock, self.log, files)
             self._set_up(name, settings, recovered)
-        self._set_up_configured()
+        self._set_up_configured(self.config)
 
-    def _set_up_configured(self):
-        for name in self.config.queues:
-            if name not in self.queues and b'+' not in name:
-                self._set_up(name, self.config.queue(name), None)
+    def _leave_alone(self, name, why):
+        self.log.warning('queue %s: %s: its journal files are left alone', name.decode('latin-1'), why)
+
+    def _set_up_configured(self, config):
+        """Set up the queues that are configured and not there yet. Raises JournalError with none of them set up."""
+        new = []
+        try:
+            for name in config.queues:
+                if name not in self.queues and b'+' not in name:
+                    self._set_up(name, config.queue(name), None)
+                    new.append(name)
+        except JournalError:
+            for name in new:
+                self.delete(name)
+            raise
 
     def configure(self, config):
-        """Apply a reloaded configuration to every queue (spec queues 14)."""
+        """Apply a reloaded configuration to every queue (spec queues 14). Raises JournalError, nothing changed."""
+        self._set_up_configured(config)
         self.config = config
         for name, queue in self.queues.items():
             queue.configure(config.queue(name))
-        self._set_up_configured()
 
     def close(self):
         """Sync and close every queue; a queue that cannot be closed does not keep the others from it."""

@@ -135,7 +135,11 @@ class KestrelServer:
 
     def _listen(self, sock):
         backlog = self.config.server.connection_backlog
-        sock.listen(socket.SOMAXCONN if backlog is None else backlog)
+        try:
+            sock.listen(socket.SOMAXCONN if backlog is None else backlog)
+        except OSError as error:
+            # another server that bound the port, too, before either of us listened
+            raise _cannot_listen(*sock.getsockname()[:2], error) from error
         listener = ClientListener(sock, self._serve, self._too_many_files)
         listener.start()
         self.listeners.append(listener)
@@ -201,15 +205,22 @@ class KestrelServer:
         try:
             new = config.load(self.config.path)
             self.logging.apply(new.logging)
+        except StartError as error:
+            return self._not_reloaded(error)
+        try:
             self.collection.configure(new)
-        except (StartError, JournalError) as error:
-            self.log.error('configuration not reloaded: %s', error)
-            return str(error)
+        except JournalError as error:
+            self.logging.apply(self.config.logging)
+            return self._not_reloaded(error)
         self.config = new
         for warning in new.warnings:
             self.log.warning('%s', warning)
         self.log.info('configuration reloaded from %s', new.path)
         return None
+
+    def _not_reloaded(self, error):
+        self.log.error('configuration not reloaded: %s', error)
+        return str(error)
 
     def shutdown(self):
         """Stop in 100 ms, so that the client that asks for it sees its connection closed first."""
@@ -276,6 +287,12 @@ def _bind(address, port):
         sock.bind(where)
     except OSError as error:
         sock.close()
-        raise StartError('cannot listen on %s port %d: %s: stop what uses it or change memcache_listen_port'
-                         % (address, port, os.strerror(error.errno))) from error
+        raise _cannot_listen(address, port, error) from error
     return sock
+
+
+def _cannot_listen(address, port, error):
+    remedy = {errno.EADDRNOTAVAIL: 'set listen_address to an address of this machine',
+              errno.EACCES: 'take a port from 1024 on, or give the process the right to this one',
+              }.get(error.errno, 'stop what uses it or change memcache_listen_port')
+    return StartError('cannot listen on %s port %d: %s: %s' % (address, port, os.strerror(error.errno), remedy))

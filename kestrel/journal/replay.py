@@ -91,4 +91,4 @@ class Replay:
             self.bytes += len(item.data)
 
     def _taken(self):
-        return self.opened.keys() | self.displaced.keys()
+        return self.opened.keys() | self.displaced.keys() if self.displaced else self.opened
