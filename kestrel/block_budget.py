@@ -30,7 +30,7 @@ class BlockBudget:
 
     def wait_for_room(self, connection, wanted):
         """Park the connection before it reads on in a block of which ``wanted`` bytes are missing."""
-        while (wanted > LARGE_BLOCK and self.total >= self.limit and not connection.input_ended
+        while (wanted > LARGE_BLOCK and self.total >= self.limit and not connection.leaving
                and connection is not next(iter(self.held), connection)):
             waiter = Waiter(connection)
             self.line.join(waiter)

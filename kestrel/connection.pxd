@@ -17,7 +17,8 @@ cdef class Connection:
     cdef object loop
     cdef object greenlet
     cdef int state
-    cdef public bint input_ended
+    cdef bint input_ended
+    cdef public bint leaving
     cdef public bint gone
     cdef bytes kept
     cdef list out

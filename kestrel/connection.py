@@ -17,7 +17,10 @@ SEND_AT = 262144            # collected replies are sent from here on (D6)
 KEPT_MEANWHILE = 65536      # bytes taken in while a request waits (D32)
 LINGER = 2.0                # seconds a closing connection goes on reading what it will not answer
 LINGER_BYTES = 67108864
-LONGEST_TIMER = 86400.0
+LONGEST_TIMER = 86400.0     # seconds: a wait without a deadline looks again once a day
+LOOK_FOR_END = 0.05         # seconds
+TCP_CLOSE = 7               # states in TCP_INFO
+TCP_CLOSE_WAIT = 8
 
 # what the greenlet waits for
 RUNNING = 0
@@ -32,7 +35,7 @@ WRITE = 2
 class Connection:
     """A client's socket, its replies not yet sent and its greenlet's waits.
 
-    input_ended  bool: nothing more will come (FIN, RST or the server stops)
+    leaving      bool: the client's FIN is known, or the server stops: no wait goes on (D61)
     gone         bool: the client cannot be answered any more (RST, or cut off)
     """
 
@@ -46,7 +49,8 @@ class Connection:
         self.loop = self.hub.loop
         self.greenlet = gevent.getcurrent()
         self.state = RUNNING
-        self.input_ended = False
+        self.input_ended = False        # everything that comes has been received
+        self.leaving = False
         self.gone = False
         self.kept = b''
         self.out = []
@@ -140,6 +144,7 @@ class Connection:
 
     def _end_input(self):
         self.input_ended = True
+        self.leaving = True
         self._stop_reader()
 
     def _lose(self):
@@ -157,11 +162,14 @@ class Connection:
         """Wait until ``waiter`` is woken or dismissed, the monotonic clock shows ``deadline``, or the input ends."""
         if self.out:
             self.flush()
-        while not (waiter.woken or waiter.dismissed or self.input_ended):
+        while not (waiter.woken or waiter.dismissed or self.leaving):
             left = deadline - self.clock.monotonic()
             if left <= 0:
                 return
-            # a wait without a deadline looks again once a day
+            if not self.reading:
+                # so much has arrived meanwhile that the watcher is off: the end of the input must be looked for
+                self._look_for_end()
+                left = min(left, LOOK_FOR_END)
             timer = self.loop.timer(min(left, LONGEST_TIMER))
             timer.start(self._resume)
             try:
@@ -171,6 +179,13 @@ class Connection:
                 self.state = RUNNING
                 timer.stop()
                 timer.close()
+
+    def _look_for_end(self):
+        state = self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+        if state == TCP_CLOSE_WAIT:
+            self.leaving = True
+        elif state == TCP_CLOSE:
+            self._lose()
 
     def pause(self):
         """Let others run."""

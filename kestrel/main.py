@@ -26,6 +26,8 @@ def main(argv=None):
             run(configuration)
     except StartError as error:
         sys.exit('kestrel: %s' % error)
+    except KeyboardInterrupt:
+        sys.exit('kestrel: interrupted before it was ready')
     if options.validate:
         print('%s: the configuration is valid' % options.config)
     sys.exit(0)
@@ -44,14 +46,19 @@ def run(configuration):
     """Serve in the foreground until a signal or a client stops the server. Raises StartError."""
     _raise_file_limit()
     handle = log.setup(configuration.logging, sys.stderr)
-    server = KestrelServer(configuration, handle)
-    # before the start: a signal during a long replay stops as well
-    signals = _Signals(server, handle)
+    server = KestrelServer(configuration, handle, on_stop_step=_expect_progress)
+    # until it serves, a signal ends the process at once: nothing has been acknowledged
     server.start()
+    signals = _Signals(server, handle)
     _settle_garbage_collection()
     server.wait()
     signals.cancel()
     handle.close()
+
+
+def _expect_progress():
+    """End the process unless this is called again, or the process ends, in time. Works with a blocked hub, too."""
+    signal.alarm(STALLED_AFTER)
 
 
 class _Signals:
@@ -69,18 +76,13 @@ class _Signals:
         if self.stop_asked:
             os._exit(1)
         self.stop_asked = True
-        self.server.stop(progress=self._progress)
-
-    def _progress(self):
-        # the default action of SIGALRM ends the process even if the hub is blocked
-        signal.alarm(STALLED_AFTER)
+        self.server.stop()
 
     def _hang_up(self):
         self.handle.reopen()
         self.server.reload()
 
     def cancel(self):
-        signal.alarm(0)
         for handler in self.handlers:
             handler.cancel()
 

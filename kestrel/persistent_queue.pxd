@@ -27,6 +27,7 @@ cdef class PersistentQueue:
     cdef public long long max_sweep
     cdef public bint ages
     cdef public bint discards
+    cdef public bint traces
 
     cpdef put(self, bytes data, unsigned int flags, long long expiry, bint durable)
     cdef bint _full(self)

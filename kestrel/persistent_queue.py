@@ -60,6 +60,7 @@ class PersistentQueue:
         self.ages = settings.max_age is not None
         self.max_sweep = UNLIMITED if settings.max_expire_sweep is None else settings.max_expire_sweep
         self.discards = settings.discard_old_when_full
+        self.traces = settings.enable_trace
 
     # -- putting ---------------------------------------------------------------------------------------------------
 

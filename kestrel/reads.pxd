@@ -1,4 +1,6 @@
 cdef class OpenReads:
+    cdef object log
+    cdef object who
     cdef dict by_name
 
     cpdef add(self, bytes name, queue, int xid)

@@ -8,12 +8,21 @@ class OpenReads:
 
     An entry is ``(queue, xid)``: the queue *instance*, so that after a deletion and re-creation of the name an old
     read cannot hit somebody else's (D53).
+
+    log, who  where reads of queues with ``enable_trace`` are logged, and as whose
     """
 
-    def __init__(self):
+    def __init__(self, log, who):
+        self.log = log
+        self.who = who
         self.by_name = {}
 
+    def _trace(self, what, queue, xid):
+        self.log.info('%s: %s queue %s xid %d', self.who, what, queue.name.decode('latin-1'), xid)
+
     def add(self, name, queue, xid):
+        if queue.traces:
+            self._trace('open', queue, xid)
         entries = self.by_name.get(name)
         if entries is None:
             self.by_name[name] = entries = deque()
@@ -30,7 +39,10 @@ class OpenReads:
             entry = self._pop_oldest(name)
             if entry is None:
                 break
-            entry[0].confirm(entry[1])
+            queue, xid = entry
+            queue.confirm(xid)
+            if queue.traces:
+                self._trace('confirm', queue, xid)
             done += 1
         return done
 
@@ -38,7 +50,12 @@ class OpenReads:
         """Put the oldest read of that queue back at its head, if there is one."""
         entry = self._pop_oldest(name)
         if entry is not None:
-            entry[0].unremove(entry[1])
+            self._put_back(*entry)
+
+    def _put_back(self, queue, xid):
+        if queue.traces:
+            self._trace('abort', queue, xid)
+        return queue.unremove(xid)
 
     def abort_all(self):
         """Put everything back, the newest first, so that each queue has its old order again (D7). -> how many."""
@@ -46,8 +63,7 @@ class OpenReads:
         put_back = 0
         for entries in by_name.values():
             while entries:
-                queue, xid = entries.pop()
-                if queue.unremove(xid):
+                if self._put_back(*entries.pop()):
                     put_back += 1
         return put_back
 

@@ -78,11 +78,13 @@ class KestrelServer:
     configuration  config.Config
     log            log.Log, see there
     clock, disk    handed in by tests
+    on_stop_step   called after each step of the stop: the caller's watch over it
     """
 
-    def __init__(self, configuration, log, clock=None, disk=None):
+    def __init__(self, configuration, log, clock=None, disk=None, on_stop_step=None):
         self.config = configuration
         self.logging = log
+        self.on_stop_step = on_stop_step or (lambda: None)
         self.log = log.logger
         self.clock = clock or Clock()
         self.disk = disk or Disk(self.log)
@@ -228,26 +230,26 @@ class KestrelServer:
 
     # -- stop ------------------------------------------------------------------------------------------------------
 
-    def stop(self, progress=None):
-        """Stop in the order of D46. ``progress`` is called after each step. Returns when everything is closed."""
+    def stop(self):
+        """Stop in the order of D46. Returns when everything is closed."""
         if self.stopping:
             self.stopped.wait()
             return
         self.stopping = True
-        progress = progress or (lambda: None)
+        self.on_stop_step()
         self.log.info('stopping')
         for listener in self.listeners:
             listener.close()
         self.services.stopping = True
         self.collection.dismiss_waiters()
-        progress()
+        self.on_stop_step()
         self._drain()
-        progress()
+        self.on_stop_step()
         if self.background is not None:
             self.background.stop()
         self.collection.close()
         self.disk.unlock_spool()
-        progress()
+        self.on_stop_step()
         self.log.info('stopped')
         self.stopped.set()
 

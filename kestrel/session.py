@@ -162,7 +162,7 @@ class Session:
             self.stats.delivery_latency_msec.add(now - item.add_time)
             if opening:
                 if self.reads is None:
-                    self.reads = OpenReads()
+                    self.reads = OpenReads(self.services.log, self.connection.address)
                 self.reads.add(queue.name, queue, item.xid)
         return item
 
@@ -182,7 +182,7 @@ class Session:
                 connection.park(waiter, deadline)
             finally:
                 line.leave(waiter)
-                present = not connection.input_ended
+                present = not connection.leaving
                 if waiter.woken and not present:
                     line.wake_one()
                 self.collection.forget_line(name)

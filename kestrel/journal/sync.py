@@ -107,4 +107,4 @@ class Syncer:
 
 
 def _usec(seconds):
-    return int(seconds * 1000000)
+    return round(seconds * 1000000)
