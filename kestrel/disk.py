@@ -35,7 +35,7 @@ def lock_owner(locks, device, inode):
 
 
 class Disk:
-    """The files of one server. ``log`` is a logging.Logger, ``system`` stands in for the module os in tests."""
+    """The files of one server. ``log`` is a logging.Logger, ``system`` stands in for os in tests."""
 
     def __init__(self, log, system=os):
         self.log = log
@@ -63,7 +63,7 @@ class Disk:
         except NotADirectoryError:
             raise StartError('queue_path %s is not a directory: name a directory' % shown) from None
         except OSError as error:
-            raise StartError('queue_path %s cannot be used: %s: create it, owned by the user the server runs as'
+            raise StartError('queue_path %s cannot be used: %s: create it for the user the server runs as'
                              % (shown, error.strerror)) from None
         try:
             self._check_writable(path, shown)
@@ -368,5 +368,6 @@ class AppendFile:
             self._system.ftruncate(self._descriptor, self.size)
         except OSError as error:
             self._torn = True
-            self._disk.log.error('%s: cannot cut off an incomplete record at %d: %s; it is cut off before the'
-                                 ' next write', self.path.decode('utf-8', 'replace'), self.size, error.strerror)
+            self._disk.log.error(
+                '%s: cannot cut off an incomplete record at %d: %s; it is cut off before the next write',
+                self.path.decode('utf-8', 'replace'), self.size, error.strerror)

@@ -22,6 +22,7 @@ cdef class Journal:
     cdef object _pending
     cdef object _outage
     cdef bint _closed
+    cdef public bint sync_failing
 
     @cython.locals(data=bytes, header=bytes, file=AppendFile)
     cpdef add(self, Item item, bint durable=*)

@@ -6,11 +6,11 @@ from kestrel.disk import as_path
 from kestrel.errors import JournalError
 from kestrel.journal import names
 from kestrel.journal.record import (
-    CONFIRM_REMOVE, LONGEST_DATA, REMOVE, REMOVE_RECORD, REMOVE_TENTATIVE_XID, UNREMOVE, addx_header, flags_header,
-    xid_record)
+    CONFIRM_REMOVE, LONGEST_DATA, REMOVE, REMOVE_RECORD, REMOVE_TENTATIVE_XID, UNREMOVE, addx_header,
+    flags_header, xid_record)
 
-# Data shorter than this is copied behind its header, from here on writev spares the copy (measured: no difference
-# from 8 to 32 KB).
+# Data shorter than this is copied behind its header, from here on writev spares the copy (measured: no
+# difference from 8 to 32 KB).
 JOINED = 16384
 # How often records that found no room are tried again, seconds; and how many bytes of them at once.
 RETRY = 0.1
@@ -33,8 +33,9 @@ class Journal:
     ``period`` is sync_journal in seconds. Raises JournalError when the file of a new queue cannot be created.
     """
 
-    __slots__ = ('name', 'period', '_disk', '_clock', '_syncer', '_spool', '_file', '_archived', '_on_error',
-                 '_keep_deliveries', '_each', '_synced', '_scheduled', '_pending', '_outage', '_closed')
+    __slots__ = ('name', 'period', 'sync_failing', '_disk', '_clock', '_syncer', '_spool', '_file', '_archived',
+                 '_on_error', '_keep_deliveries', '_each', '_synced', '_scheduled', '_pending', '_outage',
+                 '_closed')
 
     def __init__(self, disk, clock, syncer, spool, name, sync_journal, recovered=None, on_error=None,
                  keep_deliveries=False):
@@ -47,7 +48,8 @@ class Journal:
         self._on_error = on_error
         self._keep_deliveries = keep_deliveries
         self._each = sync_journal == 0
-        # True: the next record is the first unsynced one, the syncer must hear of it. Without fsyncs never true.
+        # True: the next record is the first unsynced one, the syncer must hear of it. Never true without
+        # fsyncs.
         self._synced = sync_journal is not None
         # True: a timer or a thread of the syncer is under way for this journal.
         self._scheduled = False
@@ -56,6 +58,8 @@ class Journal:
         # When writing stopped to work, monotonic seconds, or None.
         self._outage = None
         self._closed = False
+        # The syncer's note that the last fsync failed.
+        self.sync_failing = False
         self._archived = [] if recovered is None else recovered.archived
         try:
             self._file = disk.open_append(self._spool + b'/' + names.current(name),
@@ -90,7 +94,8 @@ class Journal:
             if len(data) < JOINED:
                 file.append(header + data)
             else:
-                _check_length(data)
+                if len(data) > LONGEST_DATA:
+                    raise JournalError('item too large for a journal record')
                 file.append2(header, data)
         except OSError as error:
             self._begin_outage(error)
@@ -100,7 +105,6 @@ class Journal:
                 self._sync()
             except OSError as error:
                 file.cut(file.size - len(header) - len(data))
-                self._begin_outage(error)
                 raise self._failure(error) from None
         elif self._synced:
             self._first_unsynced()
@@ -184,8 +188,9 @@ class Journal:
     def _begin_outage(self, error):
         if self._outage is None:
             self._outage = self._clock.monotonic()
-            self._disk.log.error('journal of queue %s: writing failed: %s; puts are refused and other records are'
-                                 ' kept in memory until it works again', self.shown_name(), error.strerror)
+            self._disk.log.error(
+                'journal of queue %s: writing failed: %s; until it works again puts are refused and other'
+                ' records are kept in memory', self.shown_name(), error.strerror)
 
     def _end_outage(self):
         self._disk.log.warning('journal of queue %s: writing works again after %.1f s', self.shown_name(),
@@ -204,14 +209,15 @@ class Journal:
     # --- syncing
 
     def sync(self):
-        """Fsync what has been written; a failure is counted and logged."""
+        """Fsync what has been written. -> false if that failed, which is counted and logged."""
         try:
             self._sync()
-        except OSError as error:
-            self._disk.log.error('journal of queue %s: fsync failed: %s', self.shown_name(), error.strerror)
+        except OSError:
+            return False
+        return True
 
     def _sync(self):
-        self._syncer.sync_now(self._file)
+        self._syncer.sync_now(self, self._file)
         if self._scheduled:
             # The syncer finds nothing to do when its timer fires.
             self._synced = True
@@ -223,7 +229,8 @@ class Journal:
             self._syncer.first_unsynced(self)
 
     def begin_sync(self):
-        """For the syncer: -> the fsync to be run in a thread, or None if there is nothing to sync. Raises OSError."""
+        """For the syncer: -> the fsync to be run in a thread, None if there is nothing to do. Raises OSError.
+        """
         if self._closed or self._synced:
             self._scheduled = False
             return None
@@ -247,14 +254,15 @@ class Journal:
             try:
                 self._write_pending()
             except OSError as error:
-                self._disk.log.error('journal of queue %s: %d bytes of records could not be written: %s; what they'
-                                     ' removed comes again', self.shown_name(), len(self._pending), error.strerror)
+                self._disk.log.error(
+                    'journal of queue %s: %d bytes of records could not be written: %s; what they removed'
+                    ' comes again', self.shown_name(), len(self._pending), error.strerror)
         if self._file.is_open():
             self.sync()
             self._file.close()
 
     def delete(self):
-        """Remove all files of the queue, the oldest first, so that no removed item can come back (spec journal 11)."""
+        """Remove all files, the oldest first, so that no removed item can come back (spec journal 11)."""
         self._closed = True
         self._pending.clear()
         self._file.close()
@@ -268,11 +276,6 @@ class Journal:
     def shown_name(self):
         """The queue's name for people, str."""
         return self.name.decode('latin-1')
-
-
-def _check_length(data):
-    if len(data) > LONGEST_DATA:
-        raise OSError(errno.EFBIG, 'item too large for a journal record')
 
 
 def _whole_records(pending, most):

@@ -14,7 +14,7 @@ import re
 CORRUPT_FOLDER = b'.corrupt'
 LONGEST_NAME = 236      # so that .<13 digits>.pack still fits into 255 bytes (D34)
 
-_FORM = re.compile(rb'(?P<queue>[^./~]+)(?:\.(?P<ms>[0-9]+)(?P<pack>\.pack)?|(?P<temporary>~~[0-9]+))?', re.DOTALL)
+_FORM = re.compile(rb'(?P<queue>[^./~]+)(?:\.(?P<ms>[0-9]+)(?P<pack>\.pack)?|(?P<temporary>~~[0-9]+))?')
 # What no client can ask for, and what would forge lines of `stats` (D34).
 _NEVER_IN_A_NAME = re.compile(rb'[ \r\n\0]')
 
@@ -76,7 +76,7 @@ class QueueFiles:
 
 
 class Spool:
-    """A folder's content told apart: ``queues`` {name: QueueFiles}, ``temporary`` and ``strays`` [file name]."""
+    """A folder's content told apart: ``queues`` {name: QueueFiles}; ``temporary``, ``strays`` [file name]."""
 
     def __init__(self, path, entries):
         """``entries``: [(file name, bytes; is it a regular file)]."""

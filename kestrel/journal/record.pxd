@@ -26,7 +26,8 @@ cdef class RecordReader:
     cdef Py_ssize_t _position
     cdef long long _base
 
-    @cython.locals(position=Py_ssize_t, left=Py_ssize_t, end=Py_ssize_t, op=int, add_time='long long', expiry='long long')
+    @cython.locals(position=Py_ssize_t, left=Py_ssize_t, end=Py_ssize_t, op=int,
+                   add_time='long long', expiry='long long')
     cpdef int next(self) except -9
     @cython.locals(position=Py_ssize_t, end=Py_ssize_t)
     cdef int _rare(self, int op) except -9

@@ -1,7 +1,7 @@
 """The eleven records of a journal, as bytes (spec journal 1).
 
-A record is an op byte and what follows; integers are little-endian, times i64 ms since 1970, ``expiry`` 0 = never.
-``size`` counts everything behind itself in its record.
+A record is an op byte and what follows; integers are little-endian, times i64 ms since 1970, ``expiry`` 0 =
+never. ``size`` counts everything behind itself in its record.
 
     op                          after the op byte                                             bytes  written
      0  ADD                     i32 size | i32 expiry, SECONDS | data[size-4]                 5+size  no
@@ -66,7 +66,8 @@ def addx_header(item):
 
 def flags_header(item):
     """What stands before the data in the op 10 of an item (D4)."""
-    return _pack_flags(ADD_FLAGS, len(item.data) + 24, item.flags, item.deliveries, item.add_time, item.expiry)
+    return _pack_flags(ADD_FLAGS, len(item.data) + 24, item.flags, item.deliveries, item.add_time,
+                       item.expiry)
 
 
 def xid_record(op, xid):
@@ -80,10 +81,10 @@ class RecordReader:
     file    has ``size``, its length in bytes, and ``read(count)`` (disk.ReadFile)
     now_ms  int: the add time of what an ADD record brings, which has none of its own
 
-    ``next()`` -> the op (0..10) or END, TORN, IMPOSSIBLE, after which it must not be called again. ``offset`` is
-    where that record begins (or where it should have begun), ``xid`` its xid, ``item`` its Item, with the xid of an
-    ADD_XID noted on it. A size is compared with the rest of the file before anything of that size is read. Raises
-    OSError.
+    ``next()`` -> the op (0..10) or END, TORN, IMPOSSIBLE, after which it must not be called again. ``offset``
+    is where that record begins (or where it should have begun), ``xid`` its xid, ``item`` its Item, with the
+    xid of an ADD_XID noted on it. A size is compared with the rest of the file before anything of that size
+    is read. Raises OSError.
     """
 
     __slots__ = ('size', 'offset', 'xid', 'item', '_read', '_now', '_block', '_limit', '_position', '_base')

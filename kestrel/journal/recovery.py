@@ -21,7 +21,8 @@ class Recovered:
     counter        int, the last xid used
     size           int, bytes in the current file
     archived       [file name, bytes], in the order of their replay; ``archived_size``: bytes in them
-    pending        bytes: back-out records there was no room for (D64); the Journal writes them before anything else
+    pending        bytes: back-out records there was no room for (D64); the Journal writes them before
+                   anything else
     """
 
     def __init__(self, replay, size, archived, archived_size, pending):
@@ -37,8 +38,9 @@ class Recovered:
 def scan(disk, spool, log):
     """Look through the spool (its path, str or bytes); -> {queue name, bytes: names.QueueFiles}.
 
-    Temporary files are deleted; every file and folder that is no journal file is left alone with one warning (D11).
-    The names of all files are made durable: the last server may have ended before it could. Raises StartError.
+    Temporary files are deleted; every file and folder that is no journal file is left alone with one warning
+    (D11). The names of all files are made durable: the last server may have ended before it could. Raises
+    StartError.
     """
     spool = as_path(spool)
     try:
@@ -56,8 +58,8 @@ def scan(disk, spool, log):
 def recover(disk, clock, log, files):
     """Read the files of one queue; -> Recovered. ``files``: names.QueueFiles.
 
-    Packed files are put in place, broken files are cut (D12), open reads are put back, which is written to the current
-    file; that file exists afterwards, if there is room on the disk. Raises StartError.
+    Packed files are put in place, broken files are cut (D12), open reads are put back, which is written to
+    the current file; that file exists afterwards, if there is room on the disk. Raises StartError.
     """
     _put_packs_in_place(disk, files)
     replay = Replay()
@@ -107,8 +109,8 @@ def _replay_file(disk, clock, log, files, file_name, replay):
         disk.truncate(path, reader.offset)
     except OSError as error:
         raise _cannot('cut', path, error) from None
-    log.error('%s: broken record at offset %d, %d bytes cut off%s%s', _shown(files.spool, file_name), reader.offset,
-              lost, copy, '' if is_current else
+    log.error('%s: broken record at offset %d, %d bytes cut off%s%s', _shown(files.spool, file_name),
+              reader.offset, lost, copy, '' if is_current else
               '; later files are replayed, but their removals may hit the wrong items now')
     return reader.offset
 

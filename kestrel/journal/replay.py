@@ -14,9 +14,10 @@ class Replay:
     items      deque of Item, waiting
     bytes      int, data bytes waiting
     opened     {xid: Item}
-    displaced  {xid: Item}: opened earlier under an xid that was used once more while it was open. Only damaged
-               files do that. Such an item stays open under a free xid (D65); an UNREMOVE of that puts it back, as the
-               one written at an earlier start must, but no CONFIRM_REMOVE drops it: that was meant for another.
+    displaced  {xid: Item}: opened earlier under an xid that was used once more while it was open. Only
+               damaged files do that. Such an item stays open under a free xid (D65); an UNREMOVE of that puts
+               it back, as the one written at an earlier start must, but no CONFIRM_REMOVE drops it: that was
+               meant for another.
     counter    int, the last xid used
 
     Nothing is looked at for expiry: removals are positional.

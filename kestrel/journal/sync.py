@@ -1,5 +1,8 @@
 """When journals are fsynced (spec journal 2)."""
 
+# The least pause before a failed fsync is tried again, seconds.
+RETRY = 0.1
+
 
 class HubLoop:
     """gevent's hub as the Syncer needs it: timers, and threads for what takes long."""
@@ -46,7 +49,8 @@ class Syncer:
     clock           clock.Clock
     log             logging.Logger
     on_fsync        called with the duration of each fsync, int, microseconds
-    on_fsync_delay  called with how much later than ``sync_journal`` says a record was synced, int, microseconds
+    on_fsync_delay  called with how much later than ``sync_journal`` says a record was synced, int,
+                    microseconds
     on_fsync_error  called with the class name of the error of each failed fsync, str
     loop            a test's stand-in for the HubLoop of this thread
     """
@@ -59,14 +63,15 @@ class Syncer:
         self._on_fsync_delay = on_fsync_delay
         self._on_fsync_error = on_fsync_error
 
-    def sync_now(self, file):
-        """Fsync a disk.AppendFile before returning. Raises OSError."""
+    def sync_now(self, journal, file):
+        """Fsync a journal's disk.AppendFile before returning. Raises OSError."""
         begun = self._clock.monotonic()
         try:
             file.fsync()
         except OSError as error:
-            self._on_fsync_error(type(error).__name__)
+            self._note(journal, error)
             raise
+        self._note(journal, None)
         took = _usec(self._clock.monotonic() - begun)
         self._on_fsync(took)
         self._on_fsync_delay(took)
@@ -76,8 +81,9 @@ class Syncer:
         self._loop.call_later(seconds, function)
 
     def first_unsynced(self, journal):
-        """A journal wrote its first unsynced record: fsync it a period from now, and every period from then on
-        while it has unsynced ones."""
+        """A journal wrote its first unsynced record: fsync it a period from now, and every period from then
+        on while it has unsynced ones.
+        """
         self._later(journal, self._clock.monotonic() + journal.period)
 
     def _later(self, journal, due):
@@ -98,12 +104,19 @@ class Syncer:
         if error is None:
             self._on_fsync(_usec(took))
             self._on_fsync_delay(_usec(max(0.0, self._clock.monotonic() - due)))
-        else:
-            self._on_fsync_error(type(error).__name__)
-            self._log.error('journal of queue %s: fsync failed: %s; it is tried again', journal.shown_name(),
-                            error.strerror)
+        self._note(journal, error)
         if journal.end_sync(error is None):
-            self._later(journal, begun + journal.period)
+            self._later(journal, begun + (journal.period if error is None else max(journal.period, RETRY)))
+
+    def _note(self, journal, error):
+        """Count a failed fsync; log the first of a row, and the first that works again."""
+        if error is not None:
+            self._on_fsync_error(type(error).__name__)
+            if not journal.sync_failing:
+                self._log.error('journal of queue %s: fsync failed: %s', journal.shown_name(), error.strerror)
+        elif journal.sync_failing:
+            self._log.warning('journal of queue %s: fsync works again', journal.shown_name())
+        journal.sync_failing = error is not None
 
 
 def _usec(seconds):

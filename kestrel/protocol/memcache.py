@@ -82,6 +82,7 @@ class MemcacheParser:
         """-> true when a whole request is there, false when more bytes are needed."""
         if self.missing >= 0:
             return self._continue_block()
+        self.noreply = False
         buffer = self.buffer
         start = self.pos
         eol = buffer.find(b'\n', start)
@@ -102,7 +103,6 @@ class MemcacheParser:
         self.pos = eol + 1
         self.words = words
         self.data = None
-        self.noreply = False
         verb = words[0]
         if verb not in STORAGE:
             verb = verb.lower()

@@ -1,0 +1,225 @@
+#!/usr/bin/env python3
+"""Speed and size of kestrel against memcached and redis, interleaved in one run; see README.md beside this file."""
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+CHECKOUT = os.path.dirname(os.path.dirname(HERE))
+if HERE not in sys.path:        # python -P leaves it out
+    sys.path.insert(0, HERE)
+
+import figures  # noqa: E402
+import load  # noqa: E402
+import machine  # noqa: E402
+import size  # noqa: E402
+import speed  # noqa: E402
+import tables  # noqa: E402
+from servers import BenchError, Kestrel, Memcached, Redis, raise_file_limit  # noqa: E402
+
+SPEED_NAMES = [row.name for row in speed.ROWS]
+ALL_NAMES = SPEED_NAMES + list(size.MEASUREMENTS)
+
+
+def say(text):
+    print(text, flush=True)
+
+
+class Contender:
+    """A kind of server that takes part: makes fresh servers of its kind, each in a folder of its own.
+
+    `described` is what the report says about it.
+    """
+
+    def __init__(self, name, kind, make, described=None):
+        self.name = name
+        self.kind = kind
+        self.described = described or {}
+        self._make = make
+        self._made = 0
+
+    def new(self, folder, stack):
+        self._made += 1
+        server = self._make(self.name, os.path.join(folder, f'{self.name.replace(" ", "-")}-{self._made}'))
+        stack.callback(server.stop)
+        return server.start()
+
+
+def parse_arguments(arguments):
+    parser = argparse.ArgumentParser(prog='bench.py', description=__doc__)
+    parser.add_argument('--compiled', metavar='DIR', help='tree with the compiled package')
+    parser.add_argument('--pure', metavar='DIR', default=CHECKOUT, help='tree with the pure one (the checkout)')
+    parser.add_argument('--without-pure', action='store_true', help='measure only the compiled tree')
+    parser.add_argument('--python', default=sys.executable, help='interpreter for kestrel (the one that runs this)')
+    parser.add_argument('--rounds', type=int, help='times each row is measured (5; with --quick 2, with --base 10)')
+    parser.add_argument('--quick', action='store_true', help='fewer items and rounds: to see that it works')
+    parser.add_argument('--rows', default=','.join(ALL_NAMES), help='which, with commas between: %(default)s')
+    parser.add_argument('--base', metavar='DIR', help='compare two kestrels: this tree, and --compiled or else --pure')
+    parser.add_argument('--base-python', help='interpreter for --base (that of --python)')
+    parser.add_argument('--deadline', type=int, default=5400, help='seconds after which all ends (%(default)s)')
+    options = parser.parse_args(arguments)
+    options.rows = options.rows.split(',')
+    for name in options.rows:
+        if name not in ALL_NAMES:
+            parser.error(f'no row is called {name!r}; there are {", ".join(ALL_NAMES)}')
+    if options.base and not set(options.rows) & set(SPEED_NAMES):
+        parser.error(f'--base compares only {", ".join(SPEED_NAMES)}')
+    if options.rounds is None:
+        options.rounds = 10 if options.base else 2 if options.quick else 5
+    if options.rounds < (2 if options.base else 1):
+        parser.error('too few --rounds')
+    if options.without_pure and not options.compiled:
+        parser.error('--without-pure leaves nothing without --compiled')
+    return options
+
+
+def kestrel_contender(name, kind, tree, python):
+    tree = os.path.realpath(tree)
+    modules = Kestrel(name, None, tree, python).compiled_modules()
+    if kind == 'pure' and modules:
+        raise BenchError(f'{tree} is not pure: compiled are {", ".join(modules)}')
+    say(f'{name}: {tree}, {python}, compiled: {", ".join(modules) or "nothing"}')
+    return Contender(name, kind, lambda name, folder: Kestrel(name, folder, tree, python),
+                     {'tree': tree, 'python': python, 'compiled_modules': modules})
+
+
+def need_others():
+    for program, package in (('memcached', 'memcached'), ('redis-server', 'redis-server')):
+        if shutil.which(program) is None:
+            raise BenchError(f'{program} is not installed; on Debian: apt-get install {package}')
+
+
+def all_contenders(options):
+    need_others()
+    contenders = []
+    if options.compiled:
+        compiled = kestrel_contender('kestrel compiled', 'compiled', options.compiled, options.python)
+        if not compiled.described['compiled_modules']:
+            raise BenchError(f'{options.compiled} holds no compiled module: leave --compiled out to measure pure '
+                             'Python alone, or install Cython, a C compiler and the headers of Python and build again')
+        contenders.append(compiled)
+    else:
+        say('*** COMPILED KESTREL IS NOT MEASURED: no --compiled DIR ***')
+    if not options.without_pure:
+        contenders.append(kestrel_contender('kestrel pure', 'pure', options.pure, options.python))
+    contenders.append(Contender('memcached', 'memcached', Memcached))
+    contenders.append(Contender('redis', 'redis', Redis))
+    return contenders
+
+
+def run_speed(options, contenders, generator, folder, report):
+    """All rounds; each begins with fresh servers, so that no process's luck lasts for the whole run."""
+    rows = [row for row in speed.ROWS if row.name in options.rows]
+    counts = speed.QUICK if options.quick else speed.Counts()
+    kinds = {contender.name: contender.kind for contender in contenders}
+    report['speed'] = {'counts': vars(counts), 'rounds': []}
+    for number in range(options.rounds):
+        say(f'round {number + 1} of {options.rounds}')
+        with contextlib.ExitStack() as stack:
+            servers = [contender.new(folder, stack) for contender in contenders]
+            report['speed']['rounds'].append(speed.measure_round(generator, servers, rows, counts, say))
+    report['speed']['disturbance'] = speed.disturbance(report['speed']['rounds'])
+    report['speed']['summary'] = speed.summary(report['speed']['rounds'], kinds, rows)
+
+
+def run_size(options, contenders, generator, folder, report):
+    names = [name for name in size.MEASUREMENTS if name in options.rows]
+    if not names:
+        return
+    scale = size.Scale(options.quick, min(options.rounds, 5), raise_file_limit(), say)
+    report['size'] = {'scale': vars(scale), 'findings': []}
+    for name in names:
+        for contender in contenders:
+            if name not in size.CONTROLS.get(contender.kind, size.MEASUREMENTS):
+                continue
+            say(f'{name}: {contender.name}')
+            with contextlib.ExitStack() as stack:
+                found = size.MEASUREMENTS[name](generator, lambda: contender.new(folder, stack), scale)
+            for one in found:
+                say(f'  {one["name"]}: {one["value"]} {one["unit"]}')
+                report['size']['findings'].append({'row': name, 'server': contender.name, 'kind': contender.kind,
+                                                   **size.judge(one, contender.kind)})
+
+
+def run_comparison(options, generator, folder, report):
+    """Two kestrels in pairs, A B then B A; the ratio new / base with its 95 % interval."""
+    rows = [row for row in speed.ROWS if row.name in options.rows]
+    counts = speed.QUICK if options.quick else speed.Counts()
+    base = kestrel_contender('base', 'base', options.base, options.base_python or options.python)
+    new = kestrel_contender('new', 'new', options.compiled or options.pure, options.python)
+    report['contenders'] = {contender.name: contender.described for contender in (base, new)}
+    rounds = []
+    for number in range(options.rounds):
+        say(f'pair {number + 1} of {options.rounds}')
+        with contextlib.ExitStack() as stack:
+            order = (base, new) if number % 2 == 0 else (new, base)
+            servers = [contender.new(folder, stack) for contender in order]
+            rounds.append(speed.measure_round(generator, servers, rows, counts, say))
+    report['comparison'] = {'rounds': rounds, 'disturbance': speed.disturbance(rounds), 'summary': []}
+    for row in rows:
+        values, base_values = (speed.figures_of(rounds, name, row) for name in ('new', 'base'))
+        ratio, low, high = figures.ratio_interval(figures.paired_ratios(values, base_values))
+        report['comparison']['summary'].append(
+            {'row': row.name, 'work': row.work, 'unit': speed.unit(row), 'base': figures.median(base_values),
+             'new': figures.median(values), 'ratio': ratio, 'low': low, 'high': high})
+
+
+def new_report(options):
+    return {'started': time.strftime('%Y-%m-%dT%H:%M:%S%z'), 'options': vars(options),
+            'machine': machine.describe_machine(), 'versions': machine.describe_versions(options.python),
+            'git': machine.git_state(CHECKOUT)}
+
+
+def run(options, report, folder, generator):
+    if options.base:
+        run_comparison(options, generator, folder, report)
+        return
+    contenders = all_contenders(options)
+    report['contenders'] = {one.name: one.described for one in contenders}
+    if set(options.rows) & set(SPEED_NAMES):
+        run_speed(options, contenders, generator, folder, report)
+    run_size(options, contenders, generator, folder, report)
+
+
+def end_on_signals(deadline):
+    def terminate(number, frame):
+        sys.exit(f'bench: ended by {signal.Signals(number).name}')
+
+    def too_late(number, frame):
+        raise BenchError(f'not done after {deadline} s (--deadline)')
+    signal.signal(signal.SIGTERM, terminate)
+    signal.signal(signal.SIGALRM, too_late)
+    signal.alarm(deadline)
+
+
+def main(arguments=None):
+    options = parse_arguments(arguments)
+    raise_file_limit()
+    end_on_signals(options.deadline)
+    kept = os.path.join(CHECKOUT, 'build', 'bench')
+    os.makedirs(kept, exist_ok=True)
+    report = new_report(options)
+    path = os.path.join(kept, time.strftime('%Y%m%d-%H%M%S.json'))
+    try:
+        with tempfile.TemporaryDirectory(prefix='run-', dir=kept) as folder:
+            run(options, report, folder, load.Generator(load.build(kept)))
+    except (BenchError, KeyboardInterrupt) as error:
+        report['failed'] = str(error) or 'interrupted'
+        print(f'bench: {report["failed"]}', file=sys.stderr)
+    finally:
+        signal.alarm(0)
+        with open(path, 'w') as file:
+            json.dump(report, file, indent=1)
+    tables.print_report(report, say)
+    say(f'\nkept in {os.path.relpath(path)}')
+    return 1 if 'failed' in report else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

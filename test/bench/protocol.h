@@ -1,0 +1,267 @@
+/* Requests to write and replies to check, for three servers: memcached (a key for each item), kestrel (the same
+ * protocol, a queue instead of a key) and redis (LPUSH, RPOP, BRPOP). No sockets here.
+ *
+ * A reply is compared with the only bytes it may consist of, as far as it has come: a wrong one is noticed at its
+ * first wrong byte and never waited for.
+ */
+#ifndef BENCH_PROTOCOL_H
+#define BENCH_PROTOCOL_H
+
+#include <stdio.h>
+#include <string.h>
+
+#include "item.h"
+
+enum server { MEMCACHED, KESTREL, REDIS };
+enum kind { PUT, GET };
+enum verdict { REPLY_PARTIAL, REPLY_STORED, REPLY_ITEM, REPLY_MISS, REPLY_WRONG };
+
+#define KEY_MAX 128
+
+struct dialect {
+    enum server server;
+    const char *queue;      /* name, or what the names begin with if there are several; begin of a key for memcached */
+    unsigned queues;        /* the item with number n goes to queue n % queues */
+    long block_ms;          /* gets wait this long for an item; 0: they do not wait */
+    size_t size;            /* of an item's data */
+    uint64_t seed;
+};
+
+struct reply {
+    size_t length;          /* bytes of the reply, once it is complete */
+    uint64_t number;        /* of the item in it */
+    const char *wrong;      /* what was wrong */
+};
+
+static size_t put_decimal(char *at, uint64_t value)
+{
+    char digits[20];
+    size_t n = 0, i;
+    do
+        digits[n++] = (char)('0' + value % 10);
+    while (value /= 10);
+    for (i = 0; i < n; i++)
+        at[i] = digits[n - 1 - i];
+    return n;
+}
+
+static size_t put_text(char *at, const char *text)
+{
+    size_t n = strlen(text);
+    memcpy(at, text, n);
+    return n;
+}
+
+static size_t put_key(const struct dialect *d, char *at, uint64_t number)
+{
+    size_t n = put_text(at, d->queue);
+    if (d->server == MEMCACHED)
+        n += put_decimal(at + n, number);
+    else if (d->queues > 1)
+        n += put_decimal(at + n, number % d->queues);
+    return n;
+}
+
+static size_t put_bulk_length(char *at, size_t length)
+{
+    size_t n = 0;
+    at[n++] = '$';
+    n += put_decimal(at + n, length);
+    at[n++] = '\r';
+    at[n++] = '\n';
+    return n;
+}
+
+static size_t redis_request(const struct dialect *d, char *at, enum kind kind, const char *key, size_t key_length)
+{
+    char seconds[32];
+    size_t n = 0;
+    if (kind == PUT)
+        n += put_text(at + n, "*3\r\n$5\r\nLPUSH\r\n");
+    else if (d->block_ms)
+        n += put_text(at + n, "*3\r\n$5\r\nBRPOP\r\n");
+    else
+        n += put_text(at + n, "*2\r\n$4\r\nRPOP\r\n");
+    n += put_bulk_length(at + n, key_length);
+    memcpy(at + n, key, key_length);
+    n += key_length;
+    n += put_text(at + n, "\r\n");
+    if (kind == PUT) {
+        n += put_bulk_length(at + n, d->size);
+    } else if (d->block_ms) {
+        snprintf(seconds, sizeof seconds, "%.3f", (double)d->block_ms / 1000.0);
+        n += put_bulk_length(at + n, strlen(seconds));
+        n += put_text(at + n, seconds);
+        n += put_text(at + n, "\r\n");
+    }
+    return n;
+}
+
+static size_t memcache_request(const struct dialect *d, char *at, enum kind kind, const char *key, size_t key_length)
+{
+    size_t n = put_text(at, kind == PUT ? "set " : "get ");
+    memcpy(at + n, key, key_length);
+    n += key_length;
+    if (kind == PUT) {
+        n += put_text(at + n, " 0 0 ");
+        n += put_decimal(at + n, d->size);
+    } else if (d->block_ms && d->server == KESTREL) {
+        n += put_text(at + n, "/t=");
+        n += put_decimal(at + n, (uint64_t)d->block_ms);
+    }
+    return n + put_text(at + n, "\r\n");
+}
+
+/* No request is longer than this. */
+static size_t request_max(const struct dialect *d)
+{
+    return 2 * KEY_MAX + 256 + d->size;
+}
+
+static size_t put_request(const struct dialect *d, char *at, enum kind kind, uint64_t number)
+{
+    char key[KEY_MAX + 24];
+    size_t key_length = put_key(d, key, number), n;
+    if (d->server == REDIS)
+        n = redis_request(d, at, kind, key, key_length);
+    else
+        n = memcache_request(d, at, kind, key, key_length);
+    if (kind == PUT) {
+        item_fill(at + n, d->size, d->seed, number);
+        n += d->size;
+        n += put_text(at + n, "\r\n");
+    }
+    return n;
+}
+
+/* 1: the reply begins with all of expected; 0: with as much of it as has come; -1: with something else. */
+static int begins(const char *reply, size_t length, const char *expected, size_t n)
+{
+    if (memcmp(reply, expected, length < n ? length : n) != 0)
+        return -1;
+    return length >= n;
+}
+
+static enum verdict check_fixed(const char *reply, size_t length, const char *expected, enum verdict verdict,
+                                struct reply *found)
+{
+    found->length = strlen(expected);
+    switch (begins(reply, length, expected, found->length)) {
+    case 1:
+        return verdict;
+    case 0:
+        return REPLY_PARTIAL;
+    }
+    found->wrong = expected;
+    return REPLY_WRONG;
+}
+
+/* LPUSH answers the length of the list: `:<digits>\r\n`, at least 1. */
+static enum verdict check_count(const char *reply, size_t length, struct reply *found)
+{
+    size_t at;
+    found->wrong = "a positive integer reply";
+    if (reply[0] != ':')
+        return REPLY_WRONG;
+    for (at = 1; at < length && reply[at] >= '0' && reply[at] <= '9'; at++)
+        if (at > 19 || (at == 1 && reply[at] == '0'))
+            return REPLY_WRONG;
+    if (at < length && (at == 1 || reply[at] != '\r'))
+        return REPLY_WRONG;
+    if (at + 1 < length && reply[at + 1] != '\n')
+        return REPLY_WRONG;
+    found->length = at + 2;
+    return at + 1 < length ? REPLY_STORED : REPLY_PARTIAL;
+}
+
+static size_t put_item_header(const struct dialect *d, char *at, uint64_t number)
+{
+    char key[KEY_MAX + 24];
+    size_t key_length = put_key(d, key, number), n = 0;
+    if (d->server != REDIS) {
+        n += put_text(at, "VALUE ");
+        memcpy(at + n, key, key_length);
+        n += key_length;
+        n += put_text(at + n, " 0 ");
+        n += put_decimal(at + n, d->size);
+        return n + put_text(at + n, "\r\n");
+    }
+    if (d->block_ms) {
+        n += put_text(at, "*2\r\n");
+        n += put_bulk_length(at + n, key_length);
+        memcpy(at + n, key, key_length);
+        n += key_length;
+        n += put_text(at + n, "\r\n");
+    }
+    return n + put_bulk_length(at + n, d->size);
+}
+
+/* `asked` is the number the get was sent for: it says the queue, and for memcached the very item. */
+static enum verdict check_item(const struct dialect *d, const char *reply, size_t length, uint64_t asked,
+                               struct reply *found)
+{
+    static char header[2 * KEY_MAX + 128];
+    const char *miss = d->server != REDIS ? "END\r\n" : d->block_ms ? "*-1\r\n" : "$-1\r\n";
+    const char *tail = d->server != REDIS ? "\r\nEND\r\n" : "\r\n";
+    size_t miss_length = strlen(miss), header_length, tail_length = strlen(tail);
+    const char *data;
+    int is_miss = begins(reply, length, miss, miss_length), is_item;
+
+    if (is_miss == 1) {
+        found->length = miss_length;
+        return REPLY_MISS;
+    }
+    header_length = put_item_header(d, header, asked);
+    is_item = begins(reply, length, header, header_length);
+    if (is_item < 0 && is_miss < 0) {
+        header[header_length] = 0;
+        found->wrong = header;
+        return REPLY_WRONG;
+    }
+    if (is_item <= 0 || length < header_length + d->size)
+        return REPLY_PARTIAL;
+    data = reply + header_length;
+    found->number = item_number(data);
+    found->wrong = "the data of an item of this run, byte for byte";
+    if (!item_matches(data, d->size, d->seed, found->number))
+        return REPLY_WRONG;
+    found->wrong = "the item that was asked for";
+    if (d->server == MEMCACHED && found->number != asked)
+        return REPLY_WRONG;
+    found->wrong = "an item of this queue";
+    if (found->number % d->queues != asked % d->queues)
+        return REPLY_WRONG;
+    found->wrong = tail;
+    switch (begins(data + d->size, length - header_length - d->size, tail, tail_length)) {
+    case 1:
+        found->length = header_length + d->size + tail_length;
+        return REPLY_ITEM;
+    case 0:
+        return REPLY_PARTIAL;
+    }
+    return REPLY_WRONG;
+}
+
+/* Checks the reply to one request; length is at least 1. */
+static enum verdict check_reply(const struct dialect *d, enum kind kind, uint64_t asked, const char *reply,
+                                size_t length, struct reply *found)
+{
+    if (kind == GET)
+        return check_item(d, reply, length, asked, found);
+    if (d->server == REDIS)
+        return check_count(reply, length, found);
+    return check_fixed(reply, length, "STORED\r\n", REPLY_STORED, found);
+}
+
+/* A request without effect and the begin of its one-line answer: tells that a connection is served. */
+static const char *hello_request(const struct dialect *d)
+{
+    return d->server == REDIS ? "PING\r\n" : "version\r\n";
+}
+
+static const char *hello_reply(const struct dialect *d)
+{
+    return d->server == REDIS ? "+PONG" : "VERSION ";
+}
+
+#endif

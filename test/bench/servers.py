@@ -1,0 +1,254 @@
+"""The servers that are measured: each started on a port of its own on loopback, in a folder of its own, and stopped.
+
+A server that does not start, dies or does not answer is a `BenchError` with the end of its log.
+"""
+import os
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import time
+
+# Holds the sitecustomize.py that times the garbage collector inside a server; it costs nothing between collections.
+GC_WATCH = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'gcwatch')
+
+START_SECONDS = 60
+STOP_SECONDS = 30
+ANSWER_SECONDS = 30
+
+# Idle connections and queues with a journal each need files; what else a server keeps open is far less.
+SPARE_FILES = 500
+
+KESTREL_CONFIG = """\
+[server]
+memcache_listen_port = {port}
+text_listen_port = none
+thrift_listen_port = none
+queue_path = {folder}/spool
+status_file = {folder}/status
+[default]
+sync_journal = never
+[admin]
+http_port = none
+[logging]
+level = WARNING
+"""
+
+
+class BenchError(Exception):
+    """The measurement cannot go on; the text says why and what was seen."""
+
+
+def raise_file_limit():
+    """Soft limit of open files up to the hard one, also for the servers started later; returns it."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+def most_clients():
+    """Clients that memcached and redis are told to admit: more than any measurement needs, if files allow."""
+    return max(min(15000, resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 100), 1)
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        return probe.getsockname()[1]
+
+
+class Server:
+    """One running server. `protocol` is loadgen's --proto; `name` is what the tables call it."""
+
+    protocol = None
+    hello = b'version\r\n'
+    hello_reply = b'VERSION '
+
+    def __init__(self, name, folder):
+        self.name = name
+        self.folder = folder
+        self.port = None
+        self.process = None
+
+    def command(self):
+        raise NotImplementedError
+
+    def environment(self):
+        return dict(os.environ)
+
+    def start(self):
+        os.makedirs(self.folder)
+        self.port = free_port()
+        with open(self.log_path, 'wb') as log:
+            self.process = subprocess.Popen(self.command(), cwd=self.folder, env=self.environment(),
+                                            stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        deadline = time.monotonic() + START_SECONDS
+        while not self._listens():
+            self.check_alive()
+            if time.monotonic() > deadline:
+                raise BenchError(f'{self.name} does not listen after {START_SECONDS} s{self.log_tail()}')
+            time.sleep(0.02)
+        reply = self.ask(self.hello)
+        if not reply.startswith(self.hello_reply):
+            raise BenchError(f'{self.name}: wrong reply {reply!r} to {self.hello!r}')
+        return self
+
+    def _listens(self):
+        try:
+            socket.create_connection(('127.0.0.1', self.port), timeout=1).close()
+        except OSError:
+            return False
+        return True
+
+    @property
+    def log_path(self):
+        return os.path.join(self.folder, 'log')
+
+    def log_tail(self):
+        with open(self.log_path, errors='replace') as log:
+            tail = log.read()[-2000:].strip()
+        return f'; the end of its log:\n{tail}' if tail else '; its log is empty'
+
+    def check_alive(self):
+        code = self.process.poll()
+        if code is not None:
+            raise BenchError(f'{self.name} ended with exit code {code}{self.log_tail()}')
+
+    def ask(self, request):
+        """Sends one request that is answered by one line; returns that line."""
+        reply = b''
+        try:
+            with socket.create_connection(('127.0.0.1', self.port), timeout=ANSWER_SECONDS) as connection:
+                connection.sendall(request)
+                while not reply.endswith(b'\n'):
+                    more = connection.recv(4096)
+                    if not more:
+                        break
+                    reply += more
+        except OSError as error:
+            self.check_alive()
+            raise BenchError(f'{self.name}: {request!r} was answered {reply!r}, then: {error}') from error
+        return reply
+
+    def longest_collection(self):
+        """Longest pause for a garbage collector; None: it has none."""
+        return None
+
+    def forget_collections(self):
+        """What the garbage collector did until now, e.g. at the start, does not count."""
+
+    def forget(self, queue):
+        """Drops a queue that was emptied, with its files, so that nothing is left for the next measurement."""
+
+    def stop(self):
+        if self.process is None:
+            return
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def rss(self):
+        """Resident memory in bytes."""
+        self.check_alive()
+        with open(f'/proc/{self.process.pid}/statm') as statm:
+            return int(statm.read().split()[1]) * os.sysconf('SC_PAGE_SIZE')
+
+    def cpu_seconds(self):
+        self.check_alive()
+        with open(f'/proc/{self.process.pid}/stat') as stat:
+            fields = stat.read().rpartition(')')[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
+
+    def wait_quiet(self):
+        """Until it does nothing, e.g. has noticed that thousands of clients are gone; at most 30 s."""
+        deadline = time.monotonic() + 30
+        before = self.cpu_seconds()
+        while time.monotonic() < deadline:
+            time.sleep(0.25)
+            now = self.cpu_seconds()
+            if now - before < 0.03:
+                return
+            before = now
+        raise BenchError(f'{self.name} is still busy 30 s after its last request')
+
+
+class Memcached(Server):
+    protocol = 'memcached'
+
+    def command(self):
+        command = ['memcached', '-t', '1', '-m', '2048', '-U', '0', '-l', '127.0.0.1', '-p', str(self.port),
+                   '-c', str(most_clients())]
+        return command + ['-u', 'root'] if os.geteuid() == 0 else command
+
+
+class Redis(Server):
+    protocol = 'redis'
+    hello = b'PING\r\n'
+    hello_reply = b'+PONG'
+
+    def command(self):
+        # The append-only file is never rewritten: that would be another process, at work while others are measured.
+        return ['redis-server', '--port', str(self.port), '--bind', '127.0.0.1', '--dir', self.folder,
+                '--appendonly', 'yes', '--appendfsync', 'everysec', '--save', '',
+                '--auto-aof-rewrite-percentage', '0', '--maxclients', str(most_clients())]
+
+
+class Kestrel(Server):
+    """`tree` is the folder that holds the package, `python` the interpreter."""
+
+    protocol = 'kestrel'
+
+    def __init__(self, name, folder, tree, python):
+        super().__init__(name, folder)
+        self.tree = tree
+        self.python = python
+
+    def command(self):
+        config = os.path.join(self.folder, 'kestrel.conf')
+        with open(config, 'w') as file:
+            file.write(KESTREL_CONFIG.format(port=self.port, folder=self.folder))
+        return [self.python, '-m', 'kestrel', '-f', config]
+
+    def environment(self):
+        return {**os.environ, 'PYTHONPATH': os.pathsep.join((self.tree, GC_WATCH)), 'BENCH_GC_FILE': self.gc_file}
+
+    @property
+    def gc_file(self):
+        return os.path.join(self.folder, 'gc')
+
+    def longest_collection(self):
+        """Longest pause for the garbage collector since `forget_collections`, in ms of processor time."""
+        if not os.path.exists(self.gc_file):
+            return 0.0
+        with open(self.gc_file) as file:
+            return float(file.read())
+
+    def forget(self, queue):
+        reply = self.ask(b'delete %s\r\n' % queue.encode())
+        if reply != b'DELETED\r\n':
+            raise BenchError(f'{self.name}: wrong reply {reply!r} to delete {queue}')
+
+    def forget_collections(self):
+        if os.path.exists(self.gc_file):
+            os.remove(self.gc_file)
+
+    def compiled_modules(self):
+        """Names of the modules of this tree that are compiled; the package must come from this tree."""
+        code = ('import glob, os, kestrel; folder = os.path.dirname(os.path.abspath(kestrel.__file__)); print(folder);'
+                'print(*sorted(os.path.relpath(path, folder).split(".")[0]'
+                ' for path in glob.glob(folder + "/**/*.so", recursive=True)))')
+        done = subprocess.run([self.python, '-c', code], env={**os.environ, 'PYTHONPATH': self.tree}, cwd='/', text=True,
+                              capture_output=True, timeout=60)
+        if done.returncode:
+            raise BenchError(f'{self.name}: {self.python} cannot import kestrel from {self.tree}:\n{done.stderr}')
+        folder, modules = done.stdout.splitlines()
+        if folder != os.path.join(os.path.realpath(self.tree), 'kestrel') and \
+                folder != os.path.join(self.tree, 'kestrel'):
+            raise BenchError(f'{self.name}: kestrel was taken from {folder} instead of {self.tree}')
+        return modules.split()

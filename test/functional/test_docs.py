@@ -1,0 +1,307 @@
+"""The documents are true: their examples are run, and their tables compared with the source.
+
+A fenced block is run if its first line says so:
+
+    ```dialogue         requests (``> ``) and replies (``< ``) of the memcache port, compared byte for byte;
+                        see the head of docs/protocol.md. All dialogues of a document share a server, whose
+                        queues are deleted before each.
+    ```console          shell commands (``$ ``) and what they print, in the order of the document
+    ```console server   what is typed in the server's terminal: ``make run`` starts it, or starts it again
+
+Known words in braces stand for what differs from run to run: ``PLACEHOLDERS``.
+"""
+
+import ast
+import os
+import pathlib
+import re
+import shlex
+import shutil
+import subprocess
+import unittest
+
+from kestrel import config
+from support.environment import CHECKOUT, kestrel_command, process_environment
+from support.server import Server
+
+DOCUMENTS = [CHECKOUT / 'README.md', *sorted((CHECKOUT / 'docs').glob('*.md'))]
+PROTOCOL = CHECKOUT / 'docs' / 'protocol.md'
+DIFFERENCES = CHECKOUT / 'docs' / 'differences.md'
+DEVELOPMENT_CONFIG = CHECKOUT / 'etc' / 'kestrel' / 'development.conf'
+DOCUMENTED_PORT = 22133
+
+PLACEHOLDERS = {'number': r'-?\d+(?:\.\d+)?', 'version': r'\d+\.\d+\.\d+', 'two spaces': '  '}
+
+DIALOGUE_CONFIG = {
+    'server': {'max_open_transactions': 100},
+    'queues': {'small': {'max_items': 2}},
+}
+
+ERROR_TEXT = re.compile(r'(?:CLIENT_ERROR|SERVER_ERROR|ERROR) ')
+
+
+def blocks(path, kind):
+    """The fenced blocks of a document whose first line begins with ``kind``.
+
+    -> list of (place for messages, str; first line, str; lines, list of str)
+    """
+    found, current = [], None
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        if current is not None:
+            if line.startswith('```'):
+                current = None
+            else:
+                current.append(line)
+        elif line.startswith('```'):
+            current = []
+            if line[3:].split()[:1] == [kind]:
+                found.append((f'{path.name}:{number}', line[3:].strip(), current))
+    return found
+
+
+def pattern(line):
+    """A compiled pattern of what the line of a document stands for."""
+    parts = re.split(r'\{([^{}]*)\}', line)
+    # every second part stood in braces
+    parts[0::2] = map(re.escape, parts[0::2])
+    parts[1::2] = [PLACEHOLDERS.get(word, re.escape('{%s}' % word)) for word in parts[1::2]]
+    return re.compile(''.join(parts))
+
+
+def slug(heading):
+    """The anchor that a heading gets."""
+    return re.sub(r'[^\w\- ]', '', heading.lower()).replace(' ', '-')
+
+
+def headings(path):
+    """-> list of (level, text) of the headings outside of fenced blocks."""
+    text = re.sub(r'^```.*?^```$', '', path.read_text(), flags=re.M | re.S)
+    return [(len(marks), words) for marks, words in re.findall(r'^(#+) (.+)$', text, flags=re.M)]
+
+
+def words_of(module, table):
+    """The words in a table of the source: the keys of a dict, or the elements of a set. -> set of str
+
+    Read from the source, because the compiled module keeps such a table to itself.
+    """
+    for node in ast.parse((CHECKOUT / 'kestrel' / module).read_text()).body:
+        if isinstance(node, ast.Assign) and node.targets[0].id == table:
+            words = node.value.keys if isinstance(node.value, ast.Dict) else node.value.args[0].elts
+            return {word.value.decode('ascii') for word in words}
+    raise AssertionError(f'no {table} in {module}')
+
+
+class Dialogue:
+    """Plays one dialogue block; every connection is opened at its first line."""
+
+    LINE = re.compile(r'([A-Z]?)([<>])(?: (.*))?$')
+
+    def __init__(self, server):
+        self.server = server
+        self.clients = {}
+
+    def play(self, lines):
+        try:
+            for line in lines:
+                name, direction, text = self.LINE.match(line).groups(default='')
+                if name not in self.clients:
+                    self.clients[name] = self.server.client()
+                self._say(name, text) if direction == '>' else self._hear(name, text)
+            for client in self.clients.values():
+                # nothing but what the document shows has come
+                client.send(b'version\r\n')
+                self._expect(client, 'VERSION {version}')
+        finally:
+            for client in self.clients.values():
+                client.close()
+
+    def _say(self, name, text):
+        if text == '(closes)':
+            self.clients.pop(name).close()
+        else:
+            self.clients[name].send(text.encode('ascii') + b'\r\n')
+
+    def _hear(self, name, text):
+        if text != '(closed)':
+            self._expect(self.clients[name], text)
+            return
+        client = self.clients.pop(name)
+        rest = client.recv_all()
+        client.close()
+        if rest:
+            raise AssertionError(f'to be closed, but there came {rest!r}')
+
+    def _expect(self, client, text):
+        line = client.recv_until(b'\r\n')[:-2].decode('ascii')
+        if not pattern(text).fullmatch(line):
+            raise AssertionError(f'documented {text!r}\nreceived   {line!r}')
+
+
+class TestDialogues(unittest.TestCase):
+    def test_the_server_answers_as_documented(self):
+        for path in DOCUMENTS:
+            found = blocks(path, 'dialogue')
+            if found:
+                with Server(DIALOGUE_CONFIG) as server:
+                    for place, _, lines in found:
+                        with self.subTest(place):
+                            self._delete_all_queues(server)
+                            Dialogue(server).play(lines)
+
+    def test_the_protocol_has_dialogues(self):
+        self.assertGreater(len(blocks(PROTOCOL, 'dialogue')), 20)
+
+    def _delete_all_queues(self, server):
+        with server.client() as client:
+            client.send(b'stats\r\n')
+            stats = client.recv_until(b'\r\nEND\r\n')
+            for name in re.findall(rb'^STAT queue_(.*)_logsize ', stats, flags=re.M):
+                client.expect(b'delete ' + name + b'\r\n', b'DELETED\r\n')
+
+
+class TestConsoles(unittest.TestCase):
+    """The tours of README.md and the guide, with another port and spool than a person would have."""
+
+    def setUp(self):
+        for command in ('bash', 'nc', 'awk'):
+            if shutil.which(command) is None:
+                self.skipTest(f'no {command}: apt install bash netcat-openbsd mawk')
+
+    def test_the_shell_prints_what_is_documented(self):
+        for path in DOCUMENTS:
+            found = blocks(path, 'console')
+            if found:
+                with self.subTest(path.name):
+                    self._tour(found)
+
+    def test_the_tour_of_the_readme_ends_with_a_stop(self):
+        last = blocks(CHECKOUT / 'README.md', 'console')[-1]
+        self.assertIn('shutdown', last[2][-1])
+
+    def _tour(self, found):
+        server = Server(self._development_config())
+        self.addCleanup(server.close)
+        self._programs = self._make_programs(server)
+        for place, kind, lines in found:
+            if kind == 'console server':
+                self.assertEqual(['$ make run'], lines, place)
+                if server.exit_code is None and server.running:
+                    server.wait(exit_code=None)
+                server.start()
+            else:
+                for command, printed in self._commands(lines):
+                    self._run(place, command, printed, server)
+        if server.running and 'shutdown' in found[-1][2][-1]:
+            server.wait(exit_code=0)
+
+    def _development_config(self):
+        settings = config.load(str(DEVELOPMENT_CONFIG)).server
+        self.assertEqual('127.0.0.1', settings.listen_address)
+        self.assertEqual(DOCUMENTED_PORT, settings.memcache_listen_port)
+        own = r'^(memcache_listen_port|queue_path|status_file)\s*=.*\n'
+        text = re.sub(own, '', DEVELOPMENT_CONFIG.read_text(), flags=re.M)
+        head, section, rest = text.partition('[server]\n')
+        ours = 'memcache_listen_port = $port\nqueue_path = $spool\nstatus_file = $status\n'
+        return head + section + ours + rest
+
+    def _make_programs(self, server):
+        """A folder for PATH, with the ``kestrel`` that is under test."""
+        folder = pathlib.Path(server.dir) / 'bin'
+        folder.mkdir()
+        script = folder / 'kestrel'
+        # the current folder, which is the checkout, must not come before the tree under test
+        command = shlex.join(kestrel_command()).replace(' -m ', ' -P -m ')
+        script.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
+        script.chmod(0o755)
+        return folder
+
+    def _commands(self, lines):
+        commands = []
+        for line in lines:
+            if line.startswith('$ '):
+                commands.append((line[2:], []))
+            else:
+                commands[-1][1].append(line)
+        return commands
+
+    def _run(self, place, command, printed, server):
+        command = command.replace(str(DOCUMENTED_PORT), str(server.port))
+        environment = process_environment({'PATH': f'{self._programs}{os.pathsep}{os.environ["PATH"]}'})
+        done = subprocess.run(['bash', '-c', command], cwd=CHECKOUT, env=environment, timeout=30,
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        got = done.stdout.decode('utf-8').replace('\r\n', '\n').splitlines()
+        same = len(got) == len(printed) and all(
+            pattern(expected).fullmatch(line) for expected, line in zip(printed, got))
+        self.assertTrue(same, f'{place}: {command}\ndocumented {printed}\nprinted    {got}\n{server.log()}')
+
+
+class TestTables(unittest.TestCase):
+    def test_every_command_is_documented_and_every_documented_one_exists(self):
+        names = set()
+        commands = False
+        for level, text in headings(PROTOCOL):
+            if level == 2:
+                commands = text == 'Commands'
+            elif level == 3 and commands:
+                names.update(text.split(', '))
+        known = words_of('handlers/memcache.py', 'COMMANDS') | words_of('protocol/memcache.py', 'STORAGE')
+        self.assertEqual(known, names)
+
+    def test_every_error_text_is_documented_and_every_documented_one_exists(self):
+        in_source = set()
+        for path in (CHECKOUT / 'kestrel').rglob('*.py'):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Constant) and isinstance(node.value, bytes):
+                    text = node.value.decode('latin-1')
+                    if ERROR_TEXT.match(text):
+                        # what is filled in or appended is a placeholder
+                        in_source.add(re.sub(r'%[a-z]|(?<= )$', '<>', text))
+        section = PROTOCOL.read_text().partition('\n## Errors\n')[2].partition('\n## ')[0]
+        texts = re.findall(r'^\| `(.*?)`', section, flags=re.M)
+        documented = {re.sub(r'<\w+>', '<>', text) for text in texts}
+        self.assertEqual(documented, in_source)
+
+    def test_every_figure_of_stats_is_documented(self):
+        section = PROTOCOL.read_text().partition('\n### stats\n')[2].partition('\n### ')[0]
+        explained = set(re.findall(r'`(\w+)`', section))
+        shown = set(re.findall(r'^< STAT (?:queue_work_)?(\w+) ', section, flags=re.M))
+        self.assertGreater(len(shown), 30)
+        self.assertEqual(set(), shown - explained)
+
+
+class TestReferences(unittest.TestCase):
+    def test_links_lead_somewhere(self):
+        for path in DOCUMENTS:
+            text = re.sub(r'^```.*?^```$', '', path.read_text(), flags=re.M | re.S)
+            for target in re.findall(r'\]\(([^)\s]+)\)', text):
+                if re.match(r'[a-z]+:', target):
+                    continue
+                name, _, anchor = target.partition('#')
+                other = (path.parent / name).resolve() if name else path
+                with self.subTest(f'{path.name}: {target}'):
+                    self.assertTrue(other.exists())
+                    if anchor:
+                        self.assertIn(anchor, {slug(words) for _, words in headings(other)})
+
+    def test_differences_are_numbered_without_gaps(self):
+        numbers = [int(words.split()[0][1:]) for level, words in headings(DIFFERENCES) if level == 2]
+        self.assertEqual(list(range(1, 71)), numbers)
+
+    def test_every_difference_says_where_it_stands(self):
+        entries = re.split(r'^## ', DIFFERENCES.read_text(), flags=re.M)[1:]
+        for entry in entries:
+            with self.subTest(entry.splitlines()[0]):
+                last = entry.rstrip().rpartition('\n\n')[2]
+                self.assertRegex(last, r'(?s)\A\*(In force|In part: |Not yet: ).*\*\Z')
+
+    def test_differences_that_are_referred_to_exist(self):
+        known = {words.split()[0] for level, words in headings(DIFFERENCES) if level == 2}
+        paths = [path for folder in ('kestrel', 'etc') for path in (CHECKOUT / folder).rglob('*')
+                 if path.suffix in ('.py', '.pxd', '.configspec', '.conf')]
+        for path in [*DOCUMENTS, *paths]:
+            with self.subTest(path.name):
+                self.assertEqual(set(), set(re.findall(r'\bD[1-9]\d?\b', path.read_text())) - known)
+
+
+if __name__ == '__main__':
+    unittest.main()

@@ -1,0 +1,218 @@
+"""Spools for unit tests: a clock and timers that are moved, a system that fails, readable journals."""
+
+import errno
+import logging
+import os
+import pathlib
+import shutil
+import tempfile
+import unittest
+
+from kestrel.disk import Disk
+from kestrel.journal import record
+from kestrel.journal.journal import Journal
+from kestrel.journal.sync import Syncer
+
+# The example time of the journal's specification.
+THEN = 1384870000000
+
+
+class MovedClock:
+    """kestrel.clock.Clock in the hands of a test; ``advance`` moves both clocks."""
+
+    def __init__(self, ms=THEN):
+        self.ms = ms
+        self.seconds = 1000.0
+
+    def now_ms(self):
+        return self.ms
+
+    def monotonic(self):
+        return self.seconds
+
+    def advance(self, seconds):
+        self.seconds += seconds
+        self.ms += round(seconds * 1000)
+
+
+class MovedLoop:
+    """What a Syncer needs of the hub. Timers fire in ``advance``, jobs of threads wait for ``finish``."""
+
+    def __init__(self, clock):
+        self.clock = clock
+        self.timers = []
+        self.jobs = []
+
+    def call_later(self, seconds, function, *arguments):
+        self.timers.append((self.clock.seconds + seconds, len(self.timers), function, arguments))
+
+    def run_in_thread(self, job, done, *arguments):
+        self.jobs.append((job, done, arguments))
+
+    def finish(self):
+        """Let all threads do their jobs and the hub hear of it; -> how many."""
+        jobs, self.jobs = self.jobs, []
+        for job, done, arguments in jobs:
+            done(*arguments, job())
+        return len(jobs)
+
+    def advance(self, seconds):
+        """Let time pass, stopping at each timer on the way."""
+        end = self.clock.seconds + seconds
+        while True:
+            due = [timer for timer in self.timers if timer[0] <= end + 1e-9]
+            if not due:
+                break
+            timer = min(due)
+            self.timers.remove(timer)
+            self.clock.advance(max(0.0, timer[0] - self.clock.seconds))
+            timer[2](*timer[3])
+        self.clock.advance(end - self.clock.seconds)
+
+
+class FaultySystem:
+    """The module os with faults.
+
+    calls     [(name, ...)] of every call that changes or syncs something
+    faults    {name: errno}: every call of that name fails, until it is taken out
+    room      bytes that can still be written, None = no limit: a write that has only room for a part of its
+              data is short, the next fails with ENOSPC
+    most      how many bytes one write takes, None = all
+    """
+
+    WATCHED = ('write', 'writev', 'ftruncate', 'fsync', 'rename', 'unlink', 'open', 'read')
+    path = os.path
+
+    def __init__(self):
+        self.calls = []
+        self.faults = {}
+        self.room = None
+        self.most = None
+        for name in self.WATCHED:
+            setattr(self, name, self._watched(name))
+
+    def __getattr__(self, name):
+        return getattr(os, name)
+
+    def count(self, name):
+        return sum(1 for call in self.calls if call[0] == name)
+
+    def _watched(self, name):
+        def call(*arguments):
+            self.calls.append((name, *arguments))
+            if name in self.faults:
+                raise OSError(self.faults[name], os.strerror(self.faults[name]))
+            if name == 'write':
+                return os.write(arguments[0], self._fit(arguments[1]))
+            if name == 'writev':
+                return os.write(arguments[0], self._fit(b''.join(arguments[1])))
+            if name == 'ftruncate' and self.room is not None:
+                self.room += max(0, os.fstat(arguments[0]).st_size - arguments[1])
+            if name == 'fsync':
+                os.fstat(*arguments)    # the descriptor must be good, but no test waits for the disk
+                return None
+            return getattr(os, name)(*arguments)
+        return call
+
+    def _fit(self, data):
+        data = bytes(data)[:self.most]
+        if self.room is None:
+            return data
+        if self.room == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fitting = data[:self.room]
+        self.room -= len(fitting)
+        return fitting
+
+
+class LogLines(logging.Handler):
+    """Keeps what is logged: ``lines`` ['ERROR text', ...]."""
+
+    def __init__(self):
+        super().__init__()
+        self.lines = []
+
+    def emit(self, entry):
+        self.lines.append('%s %s' % (entry.levelname, entry.getMessage()))
+
+
+class Bytes:
+    """A file for a RecordReader, in memory; ``most``: how much one read brings at most."""
+
+    def __init__(self, data, most=None):
+        self.data = data
+        self.size = len(data)
+        self.most = most or len(data)
+        self.position = 0
+
+    def read(self, count):
+        piece = self.data[self.position:self.position + min(count, self.most)]
+        self.position += len(piece)
+        return piece
+
+
+def readable(data):
+    """A journal as one line, for example ``A[one] T1 U1 R``; ends with ``torn`` or ``impossible``."""
+    reader = record.RecordReader(Bytes(data), 0)
+    words = []
+    while True:
+        op = reader.next()
+        if op == record.END:
+            return ' '.join(words)
+        if op < 0:
+            return ' '.join(words + ['torn' if op == record.TORN else 'impossible'])
+        words.append(_word(op, reader))
+
+
+def _word(op, reader):
+    letter = {record.ADD: 'a', record.ADDX: 'A', record.REMOVE: 'R', record.REMOVE_TENTATIVE: 'T',
+              record.REMOVE_TENTATIVE_XID: 'T', record.UNREMOVE: 'U', record.CONFIRM_REMOVE: 'C',
+              record.SAVE_XID: 'S', record.ADD_XID: 'AX', record.CONTINUE: 'N', record.ADD_FLAGS: 'F'}[op]
+    if op in (record.REMOVE, record.REMOVE_TENTATIVE):
+        return letter
+    number = ''
+    if op == record.ADD_FLAGS:
+        number = '%d/%d' % (reader.item.flags, reader.item.deliveries)
+    elif op not in (record.ADD, record.ADDX):
+        number = str(reader.xid)
+    if op not in (record.ADD, record.ADDX, record.ADD_XID, record.CONTINUE, record.ADD_FLAGS):
+        return letter + number
+    data = reader.item.data
+    return '%s%s[%s]' % (letter, number, data.decode('latin-1') if len(data) < 40 else '#%d' % len(data))
+
+
+class SpoolTest(unittest.TestCase):
+    """A test with a spool of its own: ``spool`` (bytes), ``disk`` on a FaultySystem ``system``, ``clock``,
+    ``loop``, ``syncer`` whose callbacks fill ``fsyncs``, ``delays`` and ``fsync_errors``; ``log.lines``."""
+
+    def setUp(self):
+        self.folder = pathlib.Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
+        self.spool = os.fsencode(self.folder)
+        self.log = LogLines()
+        self.logger = logging.Logger('test')
+        self.logger.addHandler(self.log)
+        self.system = FaultySystem()
+        self.disk = Disk(self.logger, self.system)
+        self.clock = MovedClock()
+        self.loop = MovedLoop(self.clock)
+        self.fsyncs, self.delays, self.fsync_errors, self.journal_errors = [], [], [], []
+        self.syncer = Syncer(self.clock, self.logger, self.fsyncs.append, self.delays.append,
+                             self.fsync_errors.append, self.loop)
+
+    def journal(self, name=b'q', sync_journal=None, recovered=None, **more):
+        return Journal(self.disk, self.clock, self.syncer, self.spool, name, sync_journal, recovered,
+                       on_error=lambda: self.journal_errors.append(1), **more)
+
+    def write(self, name, data):
+        (self.folder / name).write_bytes(data)
+
+    def read(self, name='q'):
+        return (self.folder / name).read_bytes()
+
+    def records(self, name='q'):
+        return readable(self.read(name))
+
+    def files(self):
+        """The names in the spool, sorted, str."""
+        return sorted(path.name for path in self.folder.iterdir())

@@ -1,0 +1,501 @@
+"""The configuration: syntax, the table of settings, inheritance, errors (spec config)."""
+
+import os
+import re
+import tempfile
+import unittest
+
+from support.environment import CHECKOUT
+
+from kestrel import config, settings
+from kestrel.errors import StartError
+
+S = 1000000
+PRODUCTION = CHECKOUT / 'etc' / 'kestrel' / 'kestrel.conf'
+DEVELOPMENT = CHECKOUT / 'etc' / 'kestrel' / 'development.conf'
+
+# (good text, value) and bad texts of each kind that the table uses.
+KINDS = {
+    'integer': ([('0', 0), ('100', 100), ('"7"', 7), ('5 # five', 5)],
+                ['-1', '1.5', 'many', '1K', '9223372036854775808', '', '1,2', '0x10', '+1', '1_0']),
+    'port': ([('1', 1), ('65535', 65535)], ['0', '65536', '-1', 'http']),
+    'size': ([('0', 0), ('17', 17), ('16MB', 16777216), ('16mb', 16777216), ('1Kb', 1024), ('2GB', 2 << 30),
+              ('3tB', 3 << 40), ('9223372036854775807', 2 ** 63 - 1)],
+             ['-1', '-16MB', '16M', '16 MB', '1.5GB', 'MB', 'big', '16MiB', '9223372036854775808',
+              '9999999TB']),
+    'duration': ([('0', 0), ('0s', 0), ('5us', 5), ('7ms', 7000), ('30s', 30 * S), ('2m', 120 * S),
+                  ('1h', 3600 * S), ('1d', 86400 * S), ("'10s'", 10 * S)],
+                 ['30', '-1s', '1.5s', '1w', '5S', '5 s', 's', 'soon', '99999999999999999d']),
+    'sync': ([('never', None), ('Never', None), ('0', 0), ('0ms', 0), ('100ms', 100000)],
+             ['none', '100', '-1s', 'always', 'true']),
+    'boolean': ([('true', True), ('YES', True), ('On', True),
+                 ('false', False), ('no', False), ('OFF', False)],
+                ['1', '0', 'none', 'maybe', 'truee', '']),
+    'text': ([('load-test', 'load-test'), ('a,b', 'a,b'), ('"a # b"', 'a # b'), ("it's", "it's"),
+              ('"none"', 'none')],
+             ['', '"a', "'a' b", '"""a"""', 'a\x1bb']),
+    'path': ([('/var/spool/kestrel', '/var/spool/kestrel'), ('build/run, too', 'build/run, too')],
+             ['', '"/x']),
+    'address': ([('127.0.0.1', '127.0.0.1'), ('0.0.0.0', '0.0.0.0'), ('::1', '::1'),
+                 ('localhost', 'localhost'), ('mq-1.example.org', 'mq-1.example.org')],
+                ['256.1.1.1', '1.2.3', '[::1]', 'a b', '*', '1.2.3.4:80', '-x', 'a/b', '']),
+    'node_path': ([('/kestrel/production', '/kestrel/production')], ['kestrel', '/', '/a/', '/a//b', '']),
+    'queue_name': ([('orders', b'orders'), ('ns:queue', b'ns:queue'), ('a+b+c', b'a+b+c'), ('a,b', b'a,b'),
+                    ('"a#b"', b'a#b'), ('\u00e9', b'\xe9'), ('"none"', b'none'), ('q' * 236, b'q' * 236)],
+                   ['a.b', 'a/b', 'a~b', '+', '+x', 'a+', 'a b', '\u0100', 'q' * 237, '\u00e9' * 119,
+                    'a\x7fb', '']),
+    'list_of_queue_names': ([('a', [b'a']), ('a,', [b'a']), ('a, b ,c', [b'a', b'b', b'c']),
+                             ('a, "b#c", d # e', [b'a', b'b#c', b'd']), ('"a,b"', [b'a,b']), ('none', [])],
+                            ['', ',', 'a,,b', 'a b', '"a" b', 'a, b.c', '"a']),
+    'list_of_durations': ([('1m', [60 * S]), ('1m, 10s', [60 * S, 10 * S]), ('none', [])],
+                          ['1', '1m, 5', 'm,']),
+    'list_of_patterns': ([('jvm_.*', ['jvm_.*']), ('"a{1,2}", b', ['a{1,2}', 'b'])], ['a(', 'a, *']),
+    'list_of_addresses': ([('mq.example.org', ['mq.example.org']), ('a, 10.0.0.1', ['a', '10.0.0.1'])],
+                          ['a b', 'a,,b']),
+}
+
+# Words of the options, and limits of the table that are narrower than those of the kind.
+OPTIONS = {
+    'default_status': (['Up', 'WriteAvoid', 'ReadOnly', 'Quiescent'], ['Down', 'none', '']),
+    'acl': (['open_unsafe', 'everyone_read_creator_all'], ['all']),
+    'level': (['OFF', 'FATAL', 'CRITICAL', 'ERROR', 'WARNING', 'INFO', 'DEBUG', 'TRACE', 'ALL'],
+              ['WARN', 'none', '1']),
+    'roll': (['never', 'sighup', 'hourly', 'daily'], ['weekly', 'none']),
+    'format': (['text', 'json'], ['xml']),
+}
+LIMITS = {
+    'expiration_timer_frequency': ('1ms', '0'), 'client_timeout': ('1ms', '999us'),
+    'connection_backlog': ('1', '0'), 'max_request_size': ('1', '0'), 'max_buffered_requests': ('1', '0'),
+    'busy_poll': ('1ms', '1001us'), 'max_items': ('1', '0'), 'max_expire_sweep': ('1', '0'),
+    'max_deliveries': ('1', '0'), 'http_backlog': ('1', '0'), 'session_timeout': ('1ms', '0'),
+}
+
+# What the production file sets to something else than the default (spec config 2 to 4).
+PRODUCTION_VALUES = {
+    ('server', 'expiration_timer_frequency'): '1s', ('server', 'max_open_transactions'): '100',
+    ('default', 'sync_journal'): '100ms', ('logging', 'filename'): '/var/log/kestrel/kestrel.log',
+    ('logging', 'roll'): 'sighup',
+}
+
+# The columns "ours" and "code" of spec config 2 to 4, with our own defaults where the rows give one.
+DEFAULTS = {
+    'server': {
+        'listen_address': '127.0.0.1', 'memcache_listen_port': 22133, 'text_listen_port': 2222,
+        'thrift_listen_port': 2229, 'queue_path': '/var/spool/kestrel', 'expiration_timer_frequency': None,
+        'client_timeout': None, 'max_open_transactions': 1, 'connection_backlog': None,
+        'status_file': '/var/lib/kestrel/status', 'default_status': 'Up', 'status_change_grace_period': 0,
+        'enable_session_trace': False, 'connection_limit_refuse_writes': None,
+        'connection_limit_refuse_reads': None, 'max_request_size': 64 << 20, 'max_buffered_requests': 1 << 30,
+        'remote_admin': True, 'busy_poll': None},
+    'default': {
+        'max_items': 2147483647, 'max_size': 2 ** 63 - 1, 'max_item_size': 2 ** 63 - 1, 'max_age': None,
+        'default_journal_size': 16 << 20, 'max_memory_size': 128 << 20, 'max_journal_size': 1 << 30,
+        'min_journal_compact_delay': 60 * S, 'discard_old_when_full': False, 'keep_journal': True,
+        'sync_journal': None, 'expire_to_queue': None, 'max_expire_sweep': 2147483647, 'fanout_only': False,
+        'max_queue_age': None, 'enable_trace': False, 'disable_aggressive_rewrites': False,
+        'open_transaction_timeout': None, 'white_list_client_id_for_dequeue': None,
+        'white_list_client_id_for_enqueue': None, 'max_deliveries': None, 'dead_letter_queue': None},
+    'zookeeper': {
+        'host': None, 'port': 2181, 'path_prefix': None, 'session_timeout': 10 * S, 'username': None,
+        'password': None, 'acl': 'open_unsafe'},
+    'admin': {
+        'http_port': None, 'listen_address': '127.0.0.1', 'http_backlog': 20, 'time_series': True,
+        'stats_filters': [], 'default_latch_intervals': [60 * S], 'read_only': False,
+        'metrics_max_queues': None, 'allowed_hosts': []},
+    'logging': {'level': 'INFO', 'filename': None, 'roll': 'never', 'format': 'text'},
+}
+
+
+class ConfigTestCase(unittest.TestCase):
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.path = os.path.join(folder.name, 'kestrel.conf')
+
+    def load(self, text, environ=None):
+        with open(self.path, 'wb') as file:
+            file.write(text if isinstance(text, bytes) else text.encode())
+        return config.load(self.path, environ or {})
+
+    def error(self, text):
+        """The text of the error, which always is one line that begins with the file."""
+        with self.assertRaises(config.ConfigError) as caught:
+            self.load(text)
+        message = str(caught.exception)
+        self.assertTrue(message.startswith(self.path + ': '), message)
+        self.assertTrue(message.isprintable(), message)
+        return message[len(self.path) + 2:]
+
+
+def table():
+    """The keys of each section and their checks, read from the configspec as text."""
+    found, section = {}, None
+    for line in (CHECKOUT / 'kestrel' / 'kestrel.configspec').read_text().splitlines():
+        header = re.match(r'\[(\w+)\]$', line)
+        entry = re.match(r'(\w+) = (\w+)\((.*)\)$', line)
+        if header:
+            section = found.setdefault(header.group(1), {})
+        elif entry:
+            section[entry.group(1)] = entry.group(2)
+    return found
+
+
+def written(section, key, raw):
+    header = '[aliases]\n[[a]]' if section == 'aliases' else f'[{section}]'
+    return f'{header}\n{key} = {raw}\n'
+
+
+class TableTest(ConfigTestCase):
+
+    def test_defaults(self):
+        loaded = self.load('')
+        self.assertEqual(vars(loaded.server), DEFAULTS['server'])
+        self.assertEqual(vars(loaded.zookeeper), DEFAULTS['zookeeper'])
+        self.assertEqual(vars(loaded.admin), DEFAULTS['admin'])
+        self.assertEqual(vars(loaded.logging), DEFAULTS['logging'])
+        self.assertEqual(vars(loaded.queue(b'any')), DEFAULTS['default'])
+        self.assertEqual((loaded.path, loaded.queues), (self.path, []))
+        self.assertEqual((loaded.aliases, loaded.warnings), ({}, []))
+
+    def test_keys_stand_in_the_documented_order(self):
+        for section, defaults in DEFAULTS.items():
+            self.assertEqual(list(table()[section]), list(defaults))
+
+    def test_values(self):
+        """Every key: each good text gives its value or is not built yet, each bad one is a wrong value."""
+        for section, keys in table().items():
+            for key, kind in keys.items():
+                with self.subTest(section=section, key=key):
+                    self._check_key(section, key, kind)
+
+    def _check_key(self, section, key, kind):
+        base = kind.removesuffix('_or_none')
+        if base == 'option':
+            words, bad = OPTIONS[key]
+            good = [(form, word) for word in words for form in (word, word.upper(), word.lower())]
+        else:
+            good, bad = KINDS[base]
+        if key in LIMITS:
+            lowest = settings.CHECKS[base](LIMITS[key][0])
+            good = [(raw, value) for raw, value in good if value >= lowest]
+        if base != kind:
+            good = good + [('none', None), ('None', None), ('none # off', None)]
+            bad = [raw for raw in bad if raw != 'none']
+        if key == 'busy_poll':
+            good = [('5us', 5), ('none', None)]
+        for raw, value in good:
+            self._check_good(section, key, raw, value)
+        for raw in bad:
+            message = self.error(written(section, key, raw))
+            self.assertIn(f' {key}: ', message)
+            self.assertNotIn('not built', message)
+
+    def _check_good(self, section, key, raw, value):
+        why = config.NOT_BUILT.get((section, key))
+        default = DEFAULTS.get(section, {}).get(key)
+        if why and (section == 'aliases' or (value not in (None, [], default) and value is not False)):
+            self.assertIn(why, self.error(written(section, key, raw)))
+            return
+        loaded = self.load(written(section, key, raw))
+        holder = loaded.queue(b'any') if section == 'default' else getattr(loaded, section)
+        expected = loaded.server.listen_address if (section, key) == ('admin', 'listen_address') else value
+        self.assertEqual(getattr(holder, key), expected, raw)
+        self.assertIs(type(getattr(holder, key)), type(expected), raw)
+
+    def test_limits(self):
+        for section, keys in table().items():
+            for key in keys:
+                if key in LIMITS:
+                    with self.subTest(key):
+                        inside, outside = LIMITS[key]
+                        self.assertRegex(
+                            self.error(written(section, key, outside)),
+                            rf'{key}: \S+ is too (small|large); write an? \w+ of at (least|most) {inside}')
+                        if (section, key) not in config.NOT_BUILT:
+                            self.load(written(section, key, inside))
+
+    def test_every_limit_and_option_is_of_a_key(self):
+        keys = {key for section in table().values() for key in section}
+        self.assertEqual((set(OPTIONS) | set(LIMITS)) - keys, set())
+        for section, key in config.NOT_BUILT:
+            self.assertIn(key, table()[section])
+
+    def test_what_is_not_built(self):
+        for section, key, raw, remedy in [
+                ('server', 'text_listen_port', '22134', 'write none or leave the key out'),
+                ('server', 'default_status', 'ReadOnly', 'leave the key out'),
+                ('server', 'status_change_grace_period', '5s', 'leave the key out'),
+                ('default', 'fanout_only', 'true', 'write false or leave the key out'),
+                ('admin', 'http_port', '2223', 'write none or leave the key out'),
+                ('admin', 'listen_address', '10.0.0.1', 'write none or leave the key out'),
+                ('admin', 'read_only', 'true', 'write false or leave the key out'),
+                ('zookeeper', 'host', 'zk', 'write none or leave the key out'),
+                ('aliases', 'destination_queues', 'q', 'remove the section')]:
+            with self.subTest(key):
+                why = config.NOT_BUILT[section, key]
+                self.assertIn(f': {why}; {remedy}', self.error(written(section, key, raw)))
+        message = self.error('[queues]\n[[q]]\nmax_deliveries = 3\n')
+        self.assertEqual(message, 'line 3: [queues] [[q]] max_deliveries: dead letters are not built yet;'
+                                  ' write none or leave the key out')
+
+    def test_wrong_values_are_told_before_what_is_not_built(self):
+        self.assertIn('max_age', self.error('[admin]\nhttp_port = 2223\n[default]\nmax_age = 5\n'))
+
+    def test_admin_address_of_the_server(self):
+        loaded = self.load('[server]\nlisten_address = 0.0.0.0\n[admin]\nlisten_address = 0.0.0.0\n')
+        self.assertEqual(loaded.admin.listen_address, '0.0.0.0')
+        self.assertEqual(self.load('[server]\nlisten_address = ::\n').admin.listen_address, '::')
+
+    def test_status_file(self):
+        state = {'STATE_DIRECTORY': '/var/lib/kestrel/a:/var/lib/b'}
+        self.assertEqual(self.load('', state).server.status_file, '/var/lib/kestrel/a/status')
+        self.assertEqual(self.load('[server]\nstatus_file = /x\n', state).server.status_file, '/x')
+
+
+class InheritanceTest(ConfigTestCase):
+
+    def test_the_documented_table(self):
+        loaded = self.load('[default]\nmax_memory_size = 8MB\n[queues]\n[[q]]\nmax_items = 500\n'
+                           '[[q+fanout]]\nmax_age = 1m\n[[x]]\nmax_memory_size = 16MB\n')
+        rows = {name: (found.max_memory_size >> 20, found.max_items, found.max_age)
+                for name in (b'q', b'q+fanout', b'q+other', b'x', b'y') for found in [loaded.queue(name)]}
+        self.assertEqual(rows, {
+            b'q': (8, 500, None), b'q+fanout': (8, 500, 60 * S), b'q+other': (8, 500, None),
+            b'x': (16, 2147483647, None), b'y': (8, 2147483647, None)})
+        self.assertEqual(loaded.queues, [b'q', b'q+fanout', b'x'])
+
+    def test_children_before_their_parent_and_grandchildren(self):
+        loaded = self.load('[queues]\n[[q+a]]\nmax_age = 1s\n[[q+a+b]]\nmax_size = 1\n[[q]]\nmax_items = 5\n')
+        self.assertEqual(loaded.queue(b'q+a').max_items, 5)
+        # the parent is what stands before the first +
+        self.assertEqual((loaded.queue(b'q+a+b').max_age, loaded.queue(b'q+a+b').max_items), (None, 5))
+        self.assertEqual(loaded.queues, [b'q+a', b'q+a+b', b'q'])
+
+    def test_none_overrides(self):
+        loaded = self.load('[default]\nmax_age = 1h\nmax_items = 5\n[queues]\n[[q]]\nmax_age = none\n'
+                           '[[q+c]]\nmax_items = none\n')
+        self.assertEqual((loaded.queue(b'q').max_age, loaded.queue(b'q').max_items), (None, 5))
+        self.assertEqual((loaded.queue(b'q+c').max_age, loaded.queue(b'q+c').max_items), (None, None))
+        self.assertEqual(loaded.queue(b'other').max_age, 3600 * S)
+
+    def test_equality(self):
+        text = '[queues]\n[[a]]\nmax_items = 5\n[[b]]\nmax_items = 5\n[[c]]\nmax_items = 6\n'
+        one, two = self.load(text), self.load(text)
+        self.assertEqual(one.queue(b'a'), two.queue(b'b'))
+        self.assertNotEqual(one.queue(b'a'), two.queue(b'c'))
+
+    def test_children_in_the_file_are_warned_of(self):
+        self.assertEqual(self.load('[queues]\n[[q]]\n[[q+a]]\n').warnings, [
+            f'{self.path}: line 3: [queues] [[q+a]]: fanout is not built yet, so this queue is not set up'])
+
+    def test_ports_that_stay_closed_are_warned_of(self):
+        loaded = self.load('[server]\ntext_listen_port = 2222\nthrift_listen_port = none\n')
+        self.assertEqual(loaded.warnings, [
+            f'{self.path}: line 2: [server] text_listen_port: the text port is not built yet;'
+            ' it stays closed'])
+
+    def test_names(self):
+        text = '[queues]\n[[ns:queue]]\n[["a#b]"]]\n[["it\'s"]] # comment\n[[\u00e9]]\n[[a]b]]\n'
+        self.assertEqual(self.load(text).queues, [b'ns:queue', b'a#b]', b"it's", b'\xe9', b'a]b'])
+
+
+class DumpTest(ConfigTestCase):
+
+    def test_order_and_form(self):
+        loaded = self.load('[default]\nmax_age = 90s\n[queues]\n[[q]]\nmax_age = 30m\nmax_size = none\n'
+                           'sync_journal = 0\nkeep_journal = no\nmax_memory_size = 16777217\n')
+        self.assertEqual(loaded.dump(b'q'), [
+            ('max_items', '2147483647'), ('max_size', 'none'), ('max_item_size', '9223372036854775807'),
+            ('max_age', '30m'), ('default_journal_size', '16MB'), ('max_memory_size', '16777217'),
+            ('max_journal_size', '1GB'), ('min_journal_compact_delay', '1m'),
+            ('discard_old_when_full', 'false'), ('keep_journal', 'false'), ('sync_journal', '0'),
+            ('expire_to_queue', 'none'), ('max_expire_sweep', '2147483647'),
+            ('fanout_only', 'false'), ('max_queue_age', 'none'),
+            ('enable_trace', 'false'), ('disable_aggressive_rewrites', 'false'),
+            ('open_transaction_timeout', 'none'), ('white_list_client_id_for_dequeue', 'none'),
+            ('white_list_client_id_for_enqueue', 'none'), ('max_deliveries', 'none'),
+            ('dead_letter_queue', 'none')])
+        self.assertEqual(dict(loaded.dump(b'other'))['max_age'], '90s')
+        self.assertEqual(dict(loaded.dump(b'other'))['sync_journal'], 'never')
+
+    def test_it_reads_back(self):
+        for key, kind in table()['default'].items():
+            for raw, value in KINDS[kind.removesuffix('_or_none')][0]:
+                with self.subTest(key=key, raw=raw):
+                    text = settings.format_value(kind, value)
+                    self.assertEqual(settings.CHECKS[kind](text), value)
+        loaded = self.load('[default]\nmax_age = 3661s\nmin_journal_compact_delay = 1001us\nmax_size = 5KB\n')
+        text = '[default]\n' + ''.join(f'{key} = {value}\n' for key, value in loaded.dump(b'q'))
+        self.assertEqual(self.load(text).queue(b'q'), loaded.queue(b'q'))
+
+    def test_quotes(self):
+        for text in ('a', 'a"b', "a'b", '"a', 'a#b', 'none', 'NONE', ' a'):
+            with self.subTest(text):
+                self.assertEqual(settings.scalar(settings.format_text(text))[0], text)
+                self.assertFalse(settings.is_none(settings.format_text(text)))
+
+
+class ErrorTest(ConfigTestCase):
+
+    def test_place_and_remedy(self):
+        for text, expected in [
+                ('\n\n[server]\n# x\n\nmax_open_transactions = -1\n',
+                 "line 6: [server] max_open_transactions: '-1' is negative; write an integer from 0 to"
+                 ' 9223372036854775807'),
+                ('[queues]\n[[a]]\nmax_items = 1\n[[b]]\n  max_items = 0\n',
+                 "line 5: [queues] [[b]] max_items: '0' is too small; write an integer of at least 1,"
+                 ' or none'),
+                ('[server]\r\nclient_timeout = 30\r\n',
+                 "line 2: [server] client_timeout: '30' has no unit; write an integer with us, ms, s,"
+                 ' m, h or d, such as 30s, or none'),
+                ('[default]\nmaxItems = 5\n',
+                 'line 2: [default] maxItems: unknown key; did you mean max_items?'),
+                ('[logging]\ncolour = red\n',
+                 'line 2: [logging] colour: unknown key; write one of level, filename, roll, format'),
+                ('[server]\n[Queues]\n',
+                 'line 2: [Queues]: unknown section; did you mean queues?'),
+                ('[things]\n',
+                 'line 1: [things]: unknown section; write one of server, default, queues, aliases,'
+                 ' zookeeper, admin, logging'),
+                ('[DEFAULT]\nx = 1\n',
+                 'line 1: [DEFAULT]: unknown section; did you mean default?'),
+                ('queue_path = /x\n',
+                 'line 1: queue_path: a setting outside of any section; put it below one, such as'
+                 ' [server]'),
+                ('[queues]\nmax_items = 5\n[[a]]\n',
+                 'line 2: [queues] max_items: a setting outside of a named section; put it below a'
+                 ' [[name]] of [queues] or into [default]'),
+                ('[server]\n[[a]]\n',
+                 'line 2: [server] [[a]]: no section may stand here; put [[name]] directly below'
+                 ' [queues] or [aliases]'),
+                ('[queues]\n[[a]]\n[[[b]]]\n',
+                 'line 3: [queues] [[a]] [[[b]]]: no section may stand here; put [[name]] directly'
+                 ' below [queues] or [aliases]'),
+                ('[queues]\n[[a]]\n[["a"]]\n',
+                 'line 3: [queues] [[a]]: it stands here a second time; write it once'),
+                ('[server]\n[default]\n[server]\n',
+                 'line 3: [server]: it stands here a second time; write it once'),
+                ('[server]\nqueue_path = /a\nqueue_path = /b\n',
+                 'line 3: [server] queue_path: it stands here a second time; write it once'),
+                ('[server]\nwhat\n',
+                 "line 2: [server]: neither a section nor a setting: 'what'; write [section] or key ="
+                 ' value'),
+                ('[queues]\n[[a]\n',
+                 "line 2: [queues] [[a]]: the brackets do not match: '[[a]'; write [section], or"
+                 ' [[name]] below [queues] and [aliases], and quote a name that contains # or ] or'
+                 ' quotes'),
+                ('[server]\nqueue_path = """/a\nb"""\n',
+                 'line 2: [server] queue_path: a value in triple quotes; write it in one line, in'
+                 ' single or double quotes if needed'),
+                (b'[server]\n\nqueue_path = /\xff\n',
+                 'line 3: the file is not UTF-8; save it in UTF-8'),
+                ('[aliases]\n[[a b]]\n',
+                 "line 2: [aliases] [[a b]]: bad queue name 'a b'; write one without . / ~, spaces,"
+                 ' control characters and characters above U+00FF'),
+                ]:
+            with self.subTest(expected):
+                self.assertEqual(self.error(text), expected)
+
+    def test_queue_names(self):
+        for name in KINDS['queue_name'][1]:
+            if name:
+                with self.subTest(name):
+                    self.assertRegex(self.error(f'[queues]\n[[{name}]]\n'),
+                                     r'^line 2: \[queues\] \[\[.*\]\]: (bad queue name|queue name too long)')
+
+    def test_errors_of_foreign_text_stay_one_line(self):
+        self.error('[server]\nqueue_path = a\x1b[2Jb\n')
+        self.error('[queues]\n[[a\x0b\x85b]]\n')
+        self.error('[server]\n\x1b]0;x\x07 = 1\n')
+
+    def test_passwords_are_not_told(self):
+        for line in ('password = "secret', 'password = secret\x01', 'password = secret\npassword = secret'):
+            with self.subTest(line):
+                self.assertNotIn('secret', self.error(f'[zookeeper]\n{line}\n'))
+
+    def test_files_that_cannot_be_read(self):
+        for path, why in ((self.path, 'No such file or directory'),
+                          (os.path.dirname(self.path), 'Is a directory')):
+            with self.subTest(why), self.assertRaises(StartError) as caught:
+                config.load(path)
+            self.assertEqual(
+                str(caught.exception),
+                f'{path}: cannot read the configuration file: {why}; create it, make it readable, or name'
+                ' another one with -f')
+
+    def test_a_byte_order_mark_is_no_error(self):
+        self.assertEqual(self.load(b'\xef\xbb\xbf[server]\nqueue_path = /x\n').server.queue_path, '/x')
+
+
+class FilesTest(ConfigTestCase):
+    """The files in etc/kestrel."""
+
+    def entries(self):
+        """{(section, key): [(value, whether it is commented out, comment above)]} of the production file."""
+        found, section, comment = {}, None, []
+        for line in PRODUCTION.read_text().splitlines():
+            header = re.match(r'\[(\w+)\]$', line)
+            entry = re.match(r'(#?)([a-z_]+) = (.*)$', line)
+            if header:
+                section = header.group(1)
+            elif entry:
+                place = section, entry.group(2)
+                found.setdefault(place, []).append((entry.group(3), entry.group(1), ' '.join(comment)))
+            elif line.startswith('# '):
+                comment.append(line[2:])
+            if not line:
+                comment = []
+        return found
+
+    def test_production_has_every_setting_once(self):
+        known = {(section, key) for section, keys in table().items() for key in keys if section != 'aliases'}
+        entries = self.entries()
+        self.assertEqual(set(entries), known)
+        self.assertEqual({place for place, found in entries.items() if len(found) > 1}, set())
+        self.assertEqual(PRODUCTION.read_text().count('destination_queues = '), 1)
+
+    def test_production_shows_the_defaults(self):
+        active = {place: found[0][0] for place, found in self.entries().items() if not found[0][1]}
+        self.assertEqual(active, PRODUCTION_VALUES)
+        commented = re.sub(r'^#([a-z_]+ = )', r'\1', PRODUCTION.read_text(), flags=re.M)
+        for (section, key), value in PRODUCTION_VALUES.items():
+            commented = commented.replace(f'\n{key} = {value}\n', '\n')
+        loaded, plain = self.load(commented), self.load('')
+        for section in ('server', 'admin', 'zookeeper', 'logging'):
+            self.assertEqual(getattr(loaded, section), getattr(plain, section))
+        self.assertEqual(loaded.queue(b'q'), plain.queue(b'q'))
+
+    def test_production_marks_what_is_not_built(self):
+        marked = {place for place, found in self.entries().items() if 'Not in this version' in found[0][2]}
+        self.assertEqual(marked, {place for place in config.NOT_BUILT if place[0] != 'aliases'})
+
+    def test_production_loads(self):
+        loaded = config.load(str(PRODUCTION), {})
+        self.assertEqual(loaded.warnings, [])
+        self.assertEqual(loaded.server.listen_address, '127.0.0.1')
+        self.assertEqual(loaded.server.max_open_transactions, 100)
+        self.assertEqual(loaded.queue(b'q').sync_journal, 100000)
+        self.assertEqual(loaded.logging.filename, '/var/log/kestrel/kestrel.log')
+        self.assertEqual(loaded.logging.roll, 'sighup')
+
+    def test_the_examples_in_production_load(self):
+        text = PRODUCTION.read_text()
+        queues = re.findall(r'^#   ((?:\[\[weather_updates|max_|\[\[transient|keep).*)$', text, re.M)
+        loaded = self.load('[queues]\n' + '\n'.join(queues))
+        self.assertEqual(loaded.queues, [b'weather_updates', b'transient_events'])
+        self.assertEqual(loaded.queue(b'weather_updates').max_age, 1800 * S)
+        self.assertFalse(loaded.queue(b'transient_events').keep_journal)
+
+    def test_development_loads(self):
+        loaded = config.load(str(DEVELOPMENT), {})
+        self.assertEqual(loaded.warnings, [])
+        self.assertEqual(loaded.server.client_timeout, 30 * S)
+        self.assertEqual((loaded.logging.filename, loaded.logging.roll), (None, 'never'))
+        self.assertIsNone(loaded.queue(b'q').sync_journal)
+        for path in (loaded.server.queue_path, loaded.server.status_file):
+            self.assertTrue(path.startswith('build/run/'), path)
+
+
+if __name__ == '__main__':
+    unittest.main()

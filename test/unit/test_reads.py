@@ -1,0 +1,146 @@
+"""The open reads of a session (spec memcache 5, D7, D53)."""
+
+import logging
+import unittest
+
+from kestrel.reads import OpenReads
+from support.clock import MovedClock
+from support.fakes import LineJournal, make_queue
+from support.spool import LogLines
+
+
+class ReadsTest(unittest.TestCase):
+
+    def setUp(self):
+        self.clock = MovedClock()
+        self.log = LogLines()
+        logger = logging.Logger('test')
+        logger.addHandler(self.log)
+        self.reads = OpenReads(logger, ('127.0.0.1', 40001))
+        self.journal = LineJournal()
+        self.q = self.queue(b'q', self.journal)
+
+    def queue(self, name, journal=None, **settings):
+        return make_queue(self.clock, journal, name, **settings)
+
+    def open(self, queue, *data):
+        """Put the items into the queue and open all of them; -> their xids."""
+        xids = []
+        for word in data:
+            queue.put(word, 0, 0, False)
+        for _ in data:
+            item = queue.take(True, self.clock.now_ms())
+            self.reads.add(queue.name, queue, item.xid)
+            xids.append(item.xid)
+        return xids
+
+    def waiting(self, queue):
+        return [item.data for item in queue.items]
+
+    def test_counts_by_name(self):
+        other = self.queue(b'other')
+        self.open(self.q, b'1', b'2')
+        self.open(other, b'x')
+        self.assertEqual([self.reads.count(name) for name in (b'q', b'other', b'none')], [2, 1, 0])
+
+    def test_oldest_is_confirmed_first(self):
+        xids = self.open(self.q, b'1', b'2', b'3')
+        self.assertEqual(self.reads.confirm_oldest(b'q', 2), 2)
+        self.assertEqual(list(self.q.opened), xids[2:])
+        self.assertEqual(self.reads.count(b'q'), 1)
+
+    def test_confirming_more_than_there_are(self):
+        self.open(self.q, b'1')
+        self.assertEqual(self.reads.confirm_oldest(b'q', 5), 1)
+        self.assertEqual(self.reads.confirm_oldest(b'q', 5), 0)
+        self.assertEqual(self.reads.confirm_oldest(b'none', 1), 0)
+
+    def test_confirming_none(self):
+        self.open(self.q, b'1')
+        self.assertEqual(self.reads.confirm_oldest(b'q', 0), 0)
+        self.assertEqual(self.reads.count(b'q'), 1)
+
+    def test_oldest_is_put_back(self):
+        self.open(self.q, b'1', b'2')
+        self.reads.abort_oldest(b'q')
+        self.assertEqual(self.waiting(self.q), [b'1'])
+        self.assertEqual(self.reads.count(b'q'), 1)
+        self.reads.abort_oldest(b'q')
+        self.reads.abort_oldest(b'q')
+        self.assertEqual(self.waiting(self.q), [b'2', b'1'])
+
+    def test_all_go_back_so_that_the_order_is_the_old_one(self):
+        self.q.put(b'0', 0, 0, False)
+        self.q.take(False, self.clock.now_ms())
+        self.open(self.q, b'1', b'2', b'3')
+        self.q.put(b'4', 0, 0, False)
+        self.journal.records.clear()
+        self.assertEqual(self.reads.abort_all(), 3)
+        self.assertEqual(self.waiting(self.q), [b'1', b'2', b'3', b'4'])
+        self.assertEqual(self.journal.line(), 'unremove(3), unremove(2), unremove(1)')
+
+    def test_all_queues_go_back(self):
+        other = self.queue(b'other')
+        self.q.put(b'1', 0, 0, False)
+        other.put(b'x', 0, 0, False)
+        self.q.put(b'2', 0, 0, False)
+        for queue in (self.q, other, self.q):
+            self.reads.add(queue.name, queue, queue.take(True, self.clock.now_ms()).xid)
+        self.assertEqual(self.reads.abort_all(), 3)
+        self.assertEqual((self.waiting(self.q), self.waiting(other)), ([b'1', b'2'], [b'x']))
+        self.assertEqual([self.reads.count(name) for name in (b'q', b'other')], [0, 0])
+        self.assertEqual(self.reads.abort_all(), 0)
+
+    def test_what_was_confirmed_does_not_go_back(self):
+        self.open(self.q, b'1', b'2', b'3')
+        self.reads.confirm_oldest(b'q', 1)
+        self.assertEqual(self.reads.abort_all(), 2)
+        self.assertEqual(self.waiting(self.q), [b'2', b'3'])
+
+    def test_belongs_to_one_queue_instance(self):
+        # D53: the same name and the same xid, another queue
+        self.open(self.q, b'old1', b'old2', b'old3')
+        self.q.delete()
+        new = self.queue(b'q')
+        new.put(b'new', 0, 0, False)
+        self.assertEqual(new.take(True, self.clock.now_ms()).xid, 1)
+        self.assertEqual(self.reads.count(b'q'), 3)
+        self.assertEqual(self.reads.confirm_oldest(b'q', 1), 1)     # answers as usual
+        self.reads.abort_oldest(b'q')
+        self.assertEqual(self.reads.abort_all(), 0)                 # and does nothing
+        self.assertEqual((list(new.opened), list(new.items)), ([1], []))
+        self.assertEqual(new.stats.canceled_transactions, 0)
+
+    def test_old_and_new_instance_under_one_name(self):
+        self.open(self.q, b'old')
+        self.q.delete()
+        new = self.queue(b'q')
+        self.open(new, b'new')
+        self.reads.confirm_oldest(b'q', 1)
+        self.assertEqual(list(new.opened), [1])
+        self.reads.confirm_oldest(b'q', 1)
+        self.assertEqual(list(new.opened), [])
+
+    def test_names_without_open_reads_are_forgotten_and_come_again(self):
+        for _ in range(3):
+            self.open(self.q, b'1')
+            self.reads.confirm_oldest(b'q', 1)
+            self.assertEqual(self.reads.count(b'q'), 0)
+
+    def test_trace(self):
+        self.q.configure(make_queue(self.clock, enable_trace=True).settings)
+        self.open(self.q, b'1', b'2', b'3')
+        self.reads.confirm_oldest(b'q', 1)
+        self.reads.abort_oldest(b'q')
+        self.reads.abort_all()
+        self.assertEqual(len(self.log.lines), 6)
+        for line, words in zip(self.log.lines, ['open 1', 'open 2', 'open 3', 'confirm 1', 'abort 2', 'abort 3']):
+            verb, xid = words.split()
+            self.assertIn(verb, line)
+            self.assertIn('40001', line)
+            self.assertTrue(line.endswith('queue q xid ' + xid), line)
+
+    def test_no_trace_without_the_setting(self):
+        self.open(self.q, b'1')
+        self.reads.abort_all()
+        self.assertEqual(self.log.lines, [])
