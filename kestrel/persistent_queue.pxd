@@ -19,7 +19,6 @@ cdef class PersistentQueue:
     cdef public long long bytes
     cdef public int xid
     cdef public long long last_taken
-    cdef public long long head_place
     cdef public long long max_items
     cdef public long long max_size
     cdef public long long max_item_size
@@ -31,6 +30,7 @@ cdef class PersistentQueue:
 
     cpdef put(self, bytes data, unsigned int flags, long long expiry, bint durable)
     cdef bint _full(self)
+    cdef long long _heads_in_the_way(self)
     cdef _sample(self)
     cpdef bint stale(self, long long now)
     cpdef Item take(self, bint opening, long long now)
@@ -40,6 +40,5 @@ cdef class PersistentQueue:
     cdef bint _expired(self, Item item, long long now)
     cpdef sweep(self, long long limit)
     cdef _sweep(self, long long now, long long limit)
-    cpdef flush_slice(self, long long until)
+    cpdef flush(self)
     cdef _pop_head(self)
-    cdef _drop_head(self)

@@ -1,8 +1,8 @@
 """One queue: its waiting items, its open reads and the journal of both.
 
 No method here switches greenlets: each is one atomic step on the hub, which is what lets plain blocking-style code
-share queues without locks. Long work (flush, a sweep of a million expired items) is offered in slices; whoever calls
-lets others run between them.
+share queues without locks. Long work (sweeping or freeing a million items) is offered in slices; whoever calls lets
+others run between them.
 
 Journal first, memory second, reply last (D9): a put whose record cannot be written changes nothing.
 """
@@ -12,7 +12,7 @@ from collections import deque
 from kestrel.item import Item
 from kestrel.journal.xids import next_xid
 
-SLICE = 1000                # items a sweep or a flush takes in one step (D37)
+SLICE = 1000                # items a sweep takes in one step (D37)
 UNLIMITED = 9223372036854775807
 
 
@@ -42,8 +42,6 @@ class PersistentQueue:
         self.xid = 0
         # the add time of the item taken out last, ms; 0 before the first (D42)
         self.last_taken = 0
-        # how many items have left at the head, less those put back: the place of the head in the queue's history
-        self.head_place = 0
         if recovered is not None:
             self.items = recovered.items
             self.bytes = recovered.bytes
@@ -70,7 +68,7 @@ class PersistentQueue:
         expiry   int, ms since 1970, 0 = never; cut to ``max_age``
         durable  fsync the record before returning, whatever ``sync_journal`` says (D22)
 
-        Raises JournalError, with the queue as it was, when the record cannot be written.
+        Raises JournalError, with the queue as it was but for expired items, when the record cannot be written.
         """
         size = len(data)
         if self.closed or size > self.max_item_size:
@@ -80,18 +78,21 @@ class PersistentQueue:
             return False
         if self.items and self._expired(self.items[0], now):
             self._sweep(now, min(SLICE, self.max_sweep))
-        while self._full():
-            if not self.items:
+        discarded = 0
+        if self._full():
+            discarded = self._heads_in_the_way()
+            if discarded < 0:
                 return False
-            self._drop_head()
-            self.stats.discarded += 1
         if self.ages:
             latest = now + self.max_age
             if expiry == 0 or expiry > latest:
                 expiry = latest
         item = Item(data, now, expiry, flags)
         if self.journal is not None:
-            self.journal.add(item, durable)
+            self.journal.add(item, durable, discarded)
+        for _ in range(discarded):
+            self._pop_head()
+        self.stats.discarded += discarded
         self.items.append(item)
         self.bytes += size
         stats = self.stats
@@ -109,6 +110,18 @@ class PersistentQueue:
     def _full(self):
         return len(self.items) >= self.max_items or self.bytes >= self.max_size
 
+    def _heads_in_the_way(self):
+        """How many items must leave at the head until one can enter (D38), -1 if even an empty queue is full."""
+        count = len(self.items)
+        size = self.bytes
+        heads = 0
+        while count - heads >= self.max_items or size >= self.max_size:
+            if heads == count:
+                return -1
+            size -= len(self.items[heads].data)
+            heads += 1
+        return heads
+
     def _sample(self):
         stats = self.stats
         stats.tx_map_size.add(len(self.opened))
@@ -119,20 +132,17 @@ class PersistentQueue:
 
     def stale(self, now):
         """True if the head is expired. ``sweep`` it away, in slices, before ``take`` or ``head`` (D37)."""
-        return bool(self.items) and self._expired(self.items[0], now)
+        return not self.closed and bool(self.items) and self._expired(self.items[0], now)
 
     def take(self, opening, now):
         """Take the head out, for good or as an open read under a new xid. -> Item, or None if there is none.
 
         The caller has swept: the head is not expired.
         """
-        items = self.items
-        if not items:
+        if self.closed or not self.items:
             return None
-        item = items[0]
-        items.popleft()
+        item = self.items.popleft()
         self.bytes -= len(item.data)
-        self.head_place += 1
         self.last_taken = item.add_time
         journal = self.journal
         if opening:
@@ -149,7 +159,7 @@ class PersistentQueue:
 
     def head(self):
         """The first item, or None. It stays."""
-        return self.items[0] if self.items else None
+        return self.items[0] if self.items and not self.closed else None
 
     # -- open reads ------------------------------------------------------------------------------------------------
 
@@ -171,7 +181,6 @@ class PersistentQueue:
             self.journal.unremove(xid)
         self.items.appendleft(item)
         self.bytes += len(item.data)
-        self.head_place -= 1
         self.stats.canceled_transactions += 1
         self.waiters.wake_one()
         return True
@@ -199,28 +208,19 @@ class PersistentQueue:
                 self.journal.remove(dropped)
         return dropped
 
-    def flush_slice(self, until):
-        """Remove up to one slice of the items whose place is before ``until``. -> true if some are left.
-
-        ``head_place + len(items)`` at the beginning of a flush marks the items that are there then (D57).
-        """
-        taken = 0
-        while taken < SLICE and self.items and self.head_place < until:
-            self._pop_head()
-            taken += 1
-        if taken and self.journal is not None:
-            self.journal.remove(taken)
-        return not self.closed and bool(self.items) and self.head_place < until
+    def flush(self):
+        """Remove the items that wait now; open reads stay open (D57). -> the deque of them, see ``delete``."""
+        if not self.items or self.closed:
+            return None
+        items, self.items = self.items, deque()
+        self.bytes = 0
+        if self.journal is not None:
+            self.journal.remove(len(items))
+        return items
 
     def _pop_head(self):
         item = self.items.popleft()
         self.bytes -= len(item.data)
-        self.head_place += 1
-
-    def _drop_head(self):
-        self._pop_head()
-        if self.journal is not None:
-            self.journal.remove(1)
 
     # -- the end ---------------------------------------------------------------------------------------------------
 

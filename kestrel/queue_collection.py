@@ -93,12 +93,11 @@ class QueueCollection:
         for name, queue in self.queues.items():
             queue.configure(config.queue(name))
 
-    def close(self):
-        """Sync and close every queue; a queue that cannot be closed does not keep the others from it."""
-        for line in self.expected.values():
-            line.dismiss_all()
+    def close(self, on_step=lambda: None):
+        """Sync and close every queue; ``on_step`` is called after each."""
         for queue in self.queues.values():
             queue.close()
+            on_step()
 
     def dismiss_waiters(self):
         """Answer everybody who waits "no item" (D46)."""

@@ -247,7 +247,7 @@ class KestrelServer:
         self.on_stop_step()
         if self.background is not None:
             self.background.stop()
-        self.collection.close()
+        self.collection.close(self.on_stop_step)
         self.disk.unlock_spool()
         self.on_stop_step()
         self.log.info('stopped')

@@ -234,23 +234,22 @@ class Session:
     # -- the others ------------------------------------------------------------------------------------------------
 
     def delete(self, name):
-        items = self.collection.delete(name)
-        while items:
-            # freeing a million items at once would block the hub for 100 ms
-            for _ in range(min(len(items), 1000)):
-                items.pop()
-            if items:
-                self.connection.pause()
+        self._free(self.collection.delete(name))
 
     def flush(self, name):
         """Remove the items that wait now; open reads stay open (D57)."""
         queue = self.collection.lookup(name)
-        if queue is None:
-            return
-        queue.stats.total_flushes += 1
-        until = queue.head_place + len(queue.items)
-        while queue.flush_slice(until):
-            self.connection.pause()
+        if queue is not None:
+            queue.stats.total_flushes += 1
+            self._free(queue.flush())
+
+    def _free(self, items):
+        """Let go of the items of a queue: a million at once would block the hub for 100 ms."""
+        while items:
+            for _ in range(min(len(items), 1000)):
+                items.pop()
+            if items:
+                self.connection.pause()
 
     def flush_all(self):
         for name in self.collection.names():

@@ -25,7 +25,7 @@ cdef class Journal:
     cdef public bint sync_failing
 
     @cython.locals(data=bytes, header=bytes, file=AppendFile)
-    cpdef add(self, Item item, bint durable=*)
+    cpdef add(self, Item item, bint durable=*, long long discarded=*)
     cpdef remove(self, long long count=*)
     cpdef remove_tentative(self, int xid)
     cpdef unremove(self, int xid)

@@ -77,9 +77,11 @@ class Journal:
 
     # --- records
 
-    def add(self, item, durable=False):
+    def add(self, item, durable=False, discarded=0):
         """A put. Raises JournalError, nothing being changed, if the record cannot be written.
 
+        ``discarded`` items leave the head to make room for it: their REMOVEs stand before its record in the same
+        write, so that a put that fails has cost the queue nothing.
         With ``durable`` or sync_journal = 0 the record and the file's name are fsynced on return (D9, D63).
         """
         if self._pending:
@@ -89,13 +91,15 @@ class Journal:
             header = addx_header(item)
         else:
             header = flags_header(item)
+        if discarded:
+            header = REMOVE_RECORD * discarded + header
         file = self._file
         try:
             if len(data) < JOINED:
                 file.append(header + data)
             else:
                 if len(data) > LONGEST_DATA:
-                    raise JournalError('item too large for a journal record')
+                    raise self._failure(OSError(errno.EFBIG, 'item too large for a journal record'))
                 file.append2(header, data)
         except OSError as error:
             self._begin_outage(error)
