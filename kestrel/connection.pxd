@@ -20,6 +20,7 @@ cdef class Connection:
     cdef bint input_ended
     cdef public bint leaving
     cdef public bint gone
+    cdef public bint lingers
     cdef bytes kept
     cdef list out
     cdef Py_ssize_t out_size

@@ -37,6 +37,7 @@ class Connection:
 
     leaving      bool: the client's FIN is known, or the server stops: no wait goes on (D61)
     gone         bool: the client cannot be answered any more (RST, or cut off)
+    lingers      bool: closed because of an error that the client must get to read
     """
 
     def __init__(self, sock, address, stats, clock, idle_limit):
@@ -52,6 +53,7 @@ class Connection:
         self.input_ended = False        # everything that comes has been received
         self.leaving = False
         self.gone = False
+        self.lingers = False
         self.kept = b''
         self.out = []
         self.out_size = 0
@@ -64,7 +66,7 @@ class Connection:
             self._start_idle_timer(idle_limit)
 
     def serve(self, handler, budget):
-        """Run the client's requests until it leaves or is to be closed. -> true if the server closes."""
+        """Run the client's requests until it leaves or is to be closed."""
         holding = False
         while True:
             wanted = handler.wants()
@@ -75,10 +77,8 @@ class Connection:
                 if wanted > LARGE_BLOCK:
                     budget.wait_for_room(self, wanted)
             data = self.read(wanted)
-            if not data:
-                return False
-            if not handler.receive(data):
-                return True
+            if not data or not handler.receive(data):
+                return
 
     # -- input -----------------------------------------------------------------------------------------------------
 
@@ -291,14 +291,14 @@ class Connection:
         self._lose()
         self.loop.run_callback(self._resume)
 
-    def close(self, linger):
-        """Close the socket. ``linger``: a client that is still sending must get to read why it is closed, but
-        closing with unread input makes the kernel send an RST that destroys the reply; so read on for a while.
+    def close(self):
+        """Close the socket; if it ``lingers``, read on for a while first: a client that is still sending must get to
+        read why it is closed, but closing with unread input makes the kernel send an RST that destroys the reply.
         """
         if self.out:
             self.flush()
         try:
-            if linger and not self.input_ended:
+            if self.lingers and not self.input_ended:
                 self._linger()
         finally:
             self._stop_reader()

@@ -26,6 +26,12 @@ def check_name(name):
     check_not_fanout(name)
 
 
+def check_no_cr(name):
+    """Raise RequestError for a name with a CR: bad even where no queue need exist (D34)."""
+    if b'\r' in name:
+        raise RequestError(BAD_NAME)
+
+
 def check_not_fanout(name):
     """Raise RequestError for the name of a fanout child.
 

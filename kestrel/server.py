@@ -166,13 +166,12 @@ class KestrelServer:
         connection = Connection(sock, address, stats, self.clock, self.idle_limit)
         self.connections.add(connection)
         session = Session(self.services, connection, stats.connections)
-        closing = False
         try:
-            closing = connection.serve(MemcacheHandler(session, connection, self.services), self.budget)
+            connection.serve(MemcacheHandler(session, connection, self.services), self.budget)
         finally:
             self.budget.hold(connection, 0)
             session.close()
-            connection.close(closing)
+            connection.close()
             self.connections.discard(connection)
             stats.connections -= 1
             if trace:

@@ -8,7 +8,7 @@ from kestrel import __version__, report
 from kestrel.errors import HangUp, JournalError, RequestError
 from kestrel.protocol.memcache import UNKNOWN_COMMAND, ForeignProtocol, MemcacheParser
 from kestrel.protocol.numbers import I32_MAX, I32_MIN, I64_MAX, I64_MIN, parse_bounded
-from kestrel.queue_collection import BAD_NAME, check_not_fanout
+from kestrel.queue_collection import BAD_NAME, check_no_cr, check_not_fanout
 
 STORED = b'STORED\r\n'
 NOT_STORED = b'NOT_STORED\r\n'
@@ -73,10 +73,12 @@ class MemcacheHandler:
         except HangUp as error:
             if error.line and not parser.noreply:
                 connection.write(error.line + b'\r\n')
+                connection.lingers = True
         except Exception:
             self.services.log.exception('request failed: %r', parser.words)
             if not parser.noreply:
                 connection.write(INTERNAL_ERROR + b'\r\n')
+                connection.lingers = True
         return False
 
     def _refuse(self, line):
@@ -145,6 +147,7 @@ class GetKey:
     def __init__(self, key):
         parts = key.split(b'/')
         self.name = parts[0]
+        check_no_cr(self.name)
         self.timeout = 0
         self.open = self.close = self.abort = self.peek = False
         if key and not key.strip(b'/'):
@@ -267,7 +270,9 @@ def _value(request, name, item):
 
 def do_monitor(session, request):
     words = request.words
-    name = _name(words)
+    if len(words) < 2:
+        raise RequestError(NAME_REQUIRED)
+    name = words[1]
     if len(words) < 3:
         raise RequestError(b'CLIENT_ERROR queue name and seconds required')
     seconds = _number(words[2])
@@ -305,9 +310,10 @@ def do_confirm(session, request):
 
 
 def _name(words):
-    """Word 1, the queue's name."""
+    """Word 1, the name of a queue that need not be there."""
     if len(words) < 2:
         raise RequestError(NAME_REQUIRED)
+    check_no_cr(words[1])
     check_not_fanout(words[1])
     return words[1]
 

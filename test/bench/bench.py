@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Speed and size of kestrel against memcached and redis, interleaved in one run; see README.md beside this file."""
+"""Speed and size of kestrel against memcached and redis, interleaved in one run; see README.md beside it."""
 import argparse
 import contextlib
 import json
@@ -54,15 +54,15 @@ class Contender:
 def parse_arguments(arguments):
     parser = argparse.ArgumentParser(prog='bench.py', description=__doc__)
     parser.add_argument('--compiled', metavar='DIR', help='tree with the compiled package')
-    parser.add_argument('--pure', metavar='DIR', default=CHECKOUT, help='tree with the pure one (the checkout)')
+    parser.add_argument('--pure', metavar='DIR', default=CHECKOUT, help='tree of the pure one (the checkout)')
     parser.add_argument('--without-pure', action='store_true', help='measure only the compiled tree')
-    parser.add_argument('--python', default=sys.executable, help='interpreter for kestrel (the one that runs this)')
-    parser.add_argument('--rounds', type=int, help='times each row is measured (5; with --quick 2, with --base 10)')
+    parser.add_argument('--python', default=sys.executable, help='interpreter for kestrel (this one)')
+    parser.add_argument('--rounds', type=int, help='times each row is measured (5; --quick: 2, --base: 10)')
     parser.add_argument('--quick', action='store_true', help='fewer items and rounds: to see that it works')
     parser.add_argument('--rows', default=','.join(ALL_NAMES), help='which, with commas between: %(default)s')
-    parser.add_argument('--base', metavar='DIR', help='compare two kestrels: this tree, and --compiled or else --pure')
+    parser.add_argument('--base', metavar='DIR', help='compare this tree with --compiled or else --pure')
     parser.add_argument('--base-python', help='interpreter for --base (that of --python)')
-    parser.add_argument('--deadline', type=int, default=5400, help='seconds after which all ends (%(default)s)')
+    parser.add_argument('--deadline', type=int, default=5400, help='seconds until all ends (%(default)s)')
     options = parser.parse_args(arguments)
     options.rows = options.rows.split(',')
     for name in options.rows:
@@ -101,8 +101,8 @@ def all_contenders(options):
     if options.compiled:
         compiled = kestrel_contender('kestrel compiled', 'compiled', options.compiled, options.python)
         if not compiled.described['compiled_modules']:
-            raise BenchError(f'{options.compiled} holds no compiled module: leave --compiled out to measure pure '
-                             'Python alone, or install Cython, a C compiler and the headers of Python and build again')
+            raise BenchError(f'{options.compiled} holds no compiled module: build it where Cython, a C compiler '
+                             'and the headers of Python are, or leave --compiled out to measure pure Python alone')
         contenders.append(compiled)
     else:
         say('*** COMPILED KESTREL IS NOT MEASURED: no --compiled DIR ***')
@@ -143,8 +143,9 @@ def run_size(options, contenders, generator, folder, report):
                 found = size.MEASUREMENTS[name](generator, lambda: contender.new(folder, stack), scale)
             for one in found:
                 say(f'  {one["name"]}: {one["value"]} {one["unit"]}')
-                report['size']['findings'].append({'row': name, 'server': contender.name, 'kind': contender.kind,
-                                                   **size.judge(one, contender.kind)})
+                report['size']['findings'].append({
+                    'row': name, 'server': contender.name, 'kind': contender.kind,
+                    **size.judge(one, contender.kind)})
 
 
 def run_comparison(options, generator, folder, report):
@@ -204,6 +205,8 @@ def main(arguments=None):
     end_on_signals(options.deadline)
     kept = os.path.join(CHECKOUT, 'build', 'bench')
     os.makedirs(kept, exist_ok=True)
+    if options.quick:
+        say('*** --quick: THE FIGURES SHOW THAT IT RUNS, NOT HOW FAST OR HOW SMALL ***')
     report = new_report(options)
     path = os.path.join(kept, time.strftime('%Y%m%d-%H%M%S.json'))
     try:

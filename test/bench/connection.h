@@ -17,8 +17,8 @@
 
 #include "protocol.h"
 
-/* Connections opened before the first of them is answered: well below any server's backlog, because a SYN that
- * finds it full comes again only after a second. */
+/* Connections opened before the first of them is answered: well below any server's backlog, because a SYN
+ * that finds it full comes again only after a second. */
 #define OPEN_AT_ONCE 32
 #define HELLO_TIMEOUT_S 15
 
@@ -129,7 +129,8 @@ static void expect_hello(const struct dialect *d, const struct connection *c)
         length += (size_t)n;
     } while (length < sizeof reply && reply[length - 1] != '\n');
     if (strncmp(reply, expected, strlen(expected)) != 0)
-        fail("connection %u: wrong reply \"%s\" where \"%s...\" was due", c->index, visible(reply, length), expected);
+        fail("connection %u: wrong reply \"%s\" where \"%s...\" was due", c->index, visible(reply, length),
+             expected);
 }
 
 /* One question and answer on each connection, so that each is known to be accepted and served. */
@@ -142,8 +143,8 @@ static void greet(const struct dialect *d, struct connection *connections, unsig
         expect_hello(d, &connections[i]);
 }
 
-static void open_connections(const struct dialect *d, unsigned port, struct connection *connections, unsigned count,
-                             unsigned pipeline)
+static void open_connections(const struct dialect *d, unsigned port, struct connection *connections,
+                             unsigned count, unsigned pipeline)
 {
     unsigned i, opened;
     for (opened = 0; opened < count; opened = i) {

@@ -1,5 +1,5 @@
-/* Latencies in nanoseconds, in logarithmic classes of 1/128 (0.8 %) as HdrHistogram has them; min, max and mean
- * are exact. Class i < 128 holds the value i; above, each power of two is cut into 128 classes. */
+/* Latencies in nanoseconds, in logarithmic classes of 1/128 (0.8 %) as HdrHistogram has them; min, max and
+ * mean are exact. Class i < 128 holds the value i; above, each power of two is cut into 128 classes. */
 #ifndef BENCH_HISTOGRAM_H
 #define BENCH_HISTOGRAM_H
 
@@ -71,7 +71,8 @@ static void histogram_print(FILE *out, const char *name, const struct histogram 
     fprintf(out, ", \"%s\": {\"count\": %" PRIu64 ", \"mean_us\": %.2f, \"min_us\": %.2f", name, h->count,
             (double)h->sum / (double)h->count / 1000.0, (double)h->min / 1000.0);
     for (i = 0; i < sizeof percents / sizeof *percents; i++)
-        fprintf(out, ", \"p%g_us\": %.2f", percents[i], (double)histogram_percentile(h, percents[i]) / 1000.0);
+        fprintf(out, ", \"p%g_us\": %.2f", percents[i],
+                (double)histogram_percentile(h, percents[i]) / 1000.0);
     fprintf(out, ", \"max_us\": %.2f}", (double)h->max / 1000.0);
 }
 

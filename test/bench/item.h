@@ -1,8 +1,8 @@
 /* The data of an item, made from its number alone, so that whoever receives it can make it again and compare.
  *
- * Bytes 0..7 are the number (little endian), the rest is a splitmix64 stream seeded with the run's seed and the
- * number: it does not compress, it holds every byte value (CR and LF too), and an item of another run, another
- * number or a shifted buffer never matches. No item is shorter than its number.
+ * Bytes 0..7 are the number (little endian), the rest is a splitmix64 stream seeded with the run's seed and
+ * the number: it does not compress, it holds every byte value (CR and LF too), and an item of another run,
+ * another number or a shifted buffer never matches. No item is shorter than its number.
  */
 #ifndef BENCH_ITEM_H
 #define BENCH_ITEM_H

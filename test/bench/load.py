@@ -83,7 +83,8 @@ class Generator:
             done = subprocess.run(command, stdin=subprocess.DEVNULL, text=True, capture_output=True,
                                   timeout=deadline + 60)
         except subprocess.TimeoutExpired:
-            raise BenchError(f'{server.name}: no end after {deadline + 60} s: {shlex.join(command)}') from None
+            raise BenchError(f'{server.name}: no end after {deadline + 60} s: '
+                             f'{shlex.join(command)}') from None
         result = self._result(server, command, done.returncode, done.stdout, done.stderr)
         result['others_cpu_share'] = watch.share()
         return result
@@ -92,7 +93,8 @@ class Generator:
     def _result(server, command, code, output, errors):
         if code:
             server.check_alive()
-            raise BenchError(f'{server.name}: {errors.strip()}\n  in: {shlex.join(command)}{server.log_tail()}')
+            raise BenchError(f'{server.name}: {errors.strip()}\n  in: {shlex.join(command)}'
+                             f'{server.log_tail()}')
         return json.loads(output.splitlines()[-1])
 
     def beside(self, server, deadline=300, **options):

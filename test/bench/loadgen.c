@@ -1,11 +1,12 @@
 /* A load generator for memcached, kestrel and redis: one thread, epoll, every reply checked byte for byte.
  *
- * Closed loop: each connection writes --pipeline requests at once, waits for all of their replies, and goes on.
- * Open loop: requests are due at fixed times; one that finds no free connection waits, and its latency counts from
- * the time it was due, so that a server that stops for a moment cannot hide it (no coordinated omission).
+ * Closed loop: each connection writes --pipeline requests at once, waits for all their replies, and goes on.
+ * Open loop: requests are due at fixed times; one that finds no free connection waits, and its latency counts
+ * from the time it was due, so that a server that stops for a moment cannot hide it (no coordinated
+ * omission).
  *
- * Each item carries its number. Whatever is fetched must be an item of this run with all of its bytes, each number
- * at most once, and at the end all of them.
+ * Each item carries its number. Whatever is fetched must be an item of this run with all of its bytes, each
+ * number at most once, and at the end all of them.
  */
 #define _GNU_SOURCE
 #include <inttypes.h>
@@ -166,8 +167,8 @@ static void count_reply(struct load *l, struct connection *c, enum verdict verdi
     const struct request *request = &c->requests[c->head++];
     c->waiting--;
     if (verdict == REPLY_MISS && l->options.mode != MODE_FLOOD)
-        fail("connection %u: nothing there for get %" PRIu64 "; %" PRIu64 " of %" PRIu64 " items have come", c->index,
-             request->number, l->fetched, l->limit);
+        fail("connection %u: nothing there for get %" PRIu64 "; %" PRIu64 " of %" PRIu64 " items have come",
+             c->index, request->number, l->fetched, l->limit);
     if (verdict == REPLY_STORED) {
         l->stored++;
         histogram_add(&l->puts, now - request->due);
@@ -189,13 +190,14 @@ static size_t take_replies(struct load *l, struct connection *c, const char *byt
         enum verdict verdict;
         if (!c->waiting)
             fail("connection %u: \"%s\" came without a request", c->index, visible(bytes + at, length - at));
-        verdict = check_reply(l->dialect, c->kind, c->requests[c->head].number, bytes + at, length - at, &reply);
+        verdict = check_reply(l->dialect, c->kind, c->requests[c->head].number, bytes + at, length - at,
+                              &reply);
         if (verdict == REPLY_PARTIAL)
             break;
         if (verdict == REPLY_WRONG)
             fail("connection %u: wrong reply \"%s\" to %s %" PRIu64 "; due was \"%s\"", c->index,
-                 visible(bytes + at, length - at), c->kind == PUT ? "put" : "get", c->requests[c->head].number,
-                 visible(reply.wrong, strlen(reply.wrong)));
+                 visible(bytes + at, length - at), c->kind == PUT ? "put" : "get",
+                 c->requests[c->head].number, visible(reply.wrong, strlen(reply.wrong)));
         count_reply(l, c, verdict, &reply, now);
         at += reply.length;
     }
@@ -213,7 +215,8 @@ static void read_replies(struct load *l, struct connection *c)
         return;
     if (n <= 0)
         fail("connection %u: lost with %u requests unanswered, after %" PRIu64 " items stored and %" PRIu64
-             " fetched: %s", c->index, c->waiting, l->stored, l->fetched, n ? strerror(errno) : "closed by the server");
+             " fetched: %s", c->index, c->waiting, l->stored, l->fetched,
+             n ? strerror(errno) : "closed by the server");
     length += (size_t)n;
     taken = take_replies(l, c, l->in, length);
     free(c->unread);
@@ -229,7 +232,8 @@ static void read_replies(struct load *l, struct connection *c)
 
 static int is_done(const struct load *l)
 {
-    uint64_t fetched_wanted = l->options.consumers ? l->limit : 0, stored_wanted = l->options.producers ? l->limit : 0;
+    uint64_t fetched_wanted = l->options.consumers ? l->limit : 0;
+    uint64_t stored_wanted = l->options.producers ? l->limit : 0;
     return l->stored >= stored_wanted && l->fetched >= fetched_wanted;
 }
 
@@ -241,8 +245,8 @@ static void run_events(struct load *l, uint64_t until)
         uint64_t now = now_ns(), wait = until ? until : l->deadline;
         int i, n;
         if (now >= l->deadline)
-            fail("not done after %u s: %" PRIu64 " stored, %" PRIu64 " fetched of %" PRIu64 ", %" PRIu64 " misses",
-                 l->options.deadline_s, l->stored, l->fetched, l->limit, l->misses);
+            fail("not done after %u s: %" PRIu64 " stored, %" PRIu64 " fetched of %" PRIu64 ", %" PRIu64
+                 " misses", l->options.deadline_s, l->stored, l->fetched, l->limit, l->misses);
         n = epoll_wait(l->epoll, events, EVENTS, (int)((wait - now) / 1000000 + 1));
         for (i = 0; i < n; i++) {
             struct connection *c = events[i].data.ptr;
@@ -287,10 +291,12 @@ static void print_result(const struct load *l, struct usage_times own, struct us
 {
     double seconds = (double)(l->ended - l->started) / 1e9;
     uint64_t items = l->options.consumers ? l->fetched : l->stored;
-    printf("{\"items\": %" PRIu64 ", \"seconds\": %.6f, \"rate\": %.1f, \"connections\": %u, \"pipeline\": %u, "
-           "\"size\": %zu, \"stored\": %" PRIu64 ", \"fetched\": %" PRIu64 ", \"misses\": %" PRIu64 ", "
-           "\"loadgen_cpu_share\": %.3f", items, seconds, (double)items / seconds, l->count, l->options.pipeline,
-           l->dialect->size, l->stored, l->fetched, l->misses, (own.user + own.system) / seconds);
+    printf("{\"items\": %" PRIu64 ", \"seconds\": %.6f, \"rate\": %.1f, \"connections\": %u, "
+           "\"pipeline\": %u, \"size\": %zu, \"stored\": %" PRIu64 ", \"fetched\": %" PRIu64 ", "
+           "\"misses\": %" PRIu64 ", "
+           "\"loadgen_cpu_share\": %.3f", items, seconds, (double)items / seconds, l->count,
+           l->options.pipeline, l->dialect->size, l->stored, l->fetched, l->misses,
+           (own.user + own.system) / seconds);
     if (l->options.pid)
         printf(", \"server_cpu_share\": %.3f, \"server_user_s\": %.3f, \"server_system_s\": %.3f",
                (server.user + server.system) / seconds, server.user, server.system);

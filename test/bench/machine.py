@@ -18,7 +18,8 @@ def first_line(command, cwd=None):
 
 def processor():
     with open('/proc/cpuinfo') as lines:
-        return next((line.partition(':')[2].strip() for line in lines if line.startswith('model name')), 'unknown')
+        names = (line.partition(':')[2].strip() for line in lines if line.startswith('model name'))
+        return next(names, 'unknown')
 
 
 def memory_bytes():
@@ -31,8 +32,9 @@ def describe_machine():
 
 
 def python_versions(python):
-    code = ('import platform, gevent, greenlet, configobj; print(platform.python_version(), gevent.__version__, '
-            'greenlet.__version__, configobj.__version__)')
+    code = ('import platform, gevent, greenlet, configobj; '
+            'print(platform.python_version(), gevent.__version__, greenlet.__version__, '
+            'configobj.__version__)')
     found = first_line([python, '-c', code])
     names = ('python', 'gevent', 'greenlet', 'configobj')
     return dict(zip(names, found.split())) if found else None
@@ -40,7 +42,8 @@ def python_versions(python):
 
 def describe_versions(python):
     return {'libraries': python_versions(python), 'memcached': first_line(['memcached', '--version']),
-            'redis': first_line(['redis-server', '--version']), 'compiler': first_line([*compiler(), '--version'])}
+            'redis': first_line(['redis-server', '--version']),
+            'compiler': first_line([*compiler(), '--version'])}
 
 
 def git_state(folder):

@@ -86,19 +86,20 @@ static void check_options(const struct options *o)
 
 static struct options parse_options(int argc, char **argv)
 {
-    enum { PROTO = 1, PORT, MODE, CONNECTIONS, PRODUCERS, CONSUMERS, COUNT, SIZE, SEED, FIRST, QUEUE, QUEUES, PIPELINE,
-           RATE, BLOCK, ORDERED, SETTLE, UNTIL_EOF, DEADLINE, PID };
+    enum { PROTO = 1, PORT, MODE, CONNECTIONS, PRODUCERS, CONSUMERS, COUNT, SIZE, SEED, FIRST, QUEUE, QUEUES,
+           PIPELINE, RATE, BLOCK, ORDERED, SETTLE, UNTIL_EOF, DEADLINE, PID };
     static const struct option known[] = {
-        {"proto", 1, 0, PROTO}, {"port", 1, 0, PORT}, {"mode", 1, 0, MODE}, {"connections", 1, 0, CONNECTIONS},
-        {"producers", 1, 0, PRODUCERS}, {"consumers", 1, 0, CONSUMERS}, {"count", 1, 0, COUNT}, {"size", 1, 0, SIZE},
-        {"seed", 1, 0, SEED}, {"first", 1, 0, FIRST}, {"queue", 1, 0, QUEUE}, {"queues", 1, 0, QUEUES},
-        {"pipeline", 1, 0, PIPELINE}, {"rate", 1, 0, RATE}, {"block", 1, 0, BLOCK}, {"ordered", 0, 0, ORDERED},
-        {"settle", 1, 0, SETTLE}, {"until-eof", 0, 0, UNTIL_EOF}, {"deadline", 1, 0, DEADLINE}, {"pid", 1, 0, PID},
-        {0, 0, 0, 0}};
+        {"proto", 1, 0, PROTO}, {"port", 1, 0, PORT}, {"mode", 1, 0, MODE},
+        {"connections", 1, 0, CONNECTIONS}, {"producers", 1, 0, PRODUCERS}, {"consumers", 1, 0, CONSUMERS},
+        {"count", 1, 0, COUNT}, {"size", 1, 0, SIZE}, {"seed", 1, 0, SEED}, {"first", 1, 0, FIRST},
+        {"queue", 1, 0, QUEUE}, {"queues", 1, 0, QUEUES}, {"pipeline", 1, 0, PIPELINE}, {"rate", 1, 0, RATE},
+        {"block", 1, 0, BLOCK}, {"ordered", 0, 0, ORDERED}, {"settle", 1, 0, SETTLE},
+        {"until-eof", 0, 0, UNTIL_EOF}, {"deadline", 1, 0, DEADLINE}, {"pid", 1, 0, PID}, {0, 0, 0, 0}};
     static const char *const servers[] = {"memcached", "kestrel", "redis", 0};
     static const char *const modes[] = {"put", "get", "flood", "idle", 0};
-    struct options o = {.dialect = {.server = KESTREL, .queue = "bench", .queues = 1, .size = 1024, .seed = 1},
-                        .producers = 1, .consumers = 1, .pipeline = 1, .deadline_s = 60, .count = 10000};
+    struct options o = {
+        .dialect = {.server = KESTREL, .queue = "bench", .queues = 1, .size = 1024, .seed = 1},
+        .producers = 1, .consumers = 1, .pipeline = 1, .deadline_s = 60, .count = 10000};
     unsigned connections = 1;
     int which, index;
 

@@ -1,8 +1,8 @@
-/* Requests to write and replies to check, for three servers: memcached (a key for each item), kestrel (the same
- * protocol, a queue instead of a key) and redis (LPUSH, RPOP, BRPOP). No sockets here.
+/* Requests to write and replies to check, for three servers: memcached (a key for each item), kestrel (the
+ * same protocol, a queue instead of a key) and redis (LPUSH, RPOP, BRPOP). No sockets here.
  *
- * A reply is compared with the only bytes it may consist of, as far as it has come: a wrong one is noticed at its
- * first wrong byte and never waited for.
+ * A reply is compared with the only bytes it may consist of, as far as it has come: a wrong one is noticed at
+ * its first wrong byte and never waited for.
  */
 #ifndef BENCH_PROTOCOL_H
 #define BENCH_PROTOCOL_H
@@ -20,7 +20,7 @@ enum verdict { REPLY_PARTIAL, REPLY_STORED, REPLY_ITEM, REPLY_MISS, REPLY_WRONG 
 
 struct dialect {
     enum server server;
-    const char *queue;      /* name, or what the names begin with if there are several; begin of a key for memcached */
+    const char *queue;      /* name; begin of the names if there are several; begin of memcached's keys */
     unsigned queues;        /* the item with number n goes to queue n % queues */
     long block_ms;          /* gets wait this long for an item; 0: they do not wait */
     size_t size;            /* of an item's data */
@@ -72,7 +72,8 @@ static size_t put_bulk_length(char *at, size_t length)
     return n;
 }
 
-static size_t redis_request(const struct dialect *d, char *at, enum kind kind, const char *key, size_t key_length)
+static size_t redis_request(const struct dialect *d, char *at, enum kind kind, const char *key,
+                            size_t key_length)
 {
     char seconds[32];
     size_t n = 0;
@@ -97,7 +98,8 @@ static size_t redis_request(const struct dialect *d, char *at, enum kind kind, c
     return n;
 }
 
-static size_t memcache_request(const struct dialect *d, char *at, enum kind kind, const char *key, size_t key_length)
+static size_t memcache_request(const struct dialect *d, char *at, enum kind kind, const char *key,
+                               size_t key_length)
 {
     size_t n = put_text(at, kind == PUT ? "set " : "get ");
     memcpy(at + n, key, key_length);

@@ -1,4 +1,4 @@
-"""The servers that are measured: each started on a port of its own on loopback, in a folder of its own, and stopped.
+"""The servers that are measured: each is started on its own port on loopback, in its own folder, and stopped.
 
 A server that does not start, dies or does not answer is a `BenchError` with the end of its log.
 """
@@ -10,7 +10,7 @@ import socket
 import subprocess
 import time
 
-# Holds the sitecustomize.py that times the garbage collector inside a server; it costs nothing between collections.
+# Its sitecustomize.py times the garbage collector inside a server; it costs nothing between collections.
 GC_WATCH = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'gcwatch')
 
 START_SECONDS = 60
@@ -139,7 +139,7 @@ class Server:
         """What the garbage collector did until now, e.g. at the start, does not count."""
 
     def forget(self, queue):
-        """Drops a queue that was emptied, with its files, so that nothing is left for the next measurement."""
+        """Drops an emptied queue and its files, so that nothing is left for the next measurement."""
 
     def stop(self):
         if self.process is None:
@@ -193,7 +193,7 @@ class Redis(Server):
     hello_reply = b'+PONG'
 
     def command(self):
-        # The append-only file is never rewritten: that would be another process, at work while others are measured.
+        # No rewriting of the append-only file: another process would do it while others are measured.
         return ['redis-server', '--port', str(self.port), '--bind', '127.0.0.1', '--dir', self.folder,
                 '--appendonly', 'yes', '--appendfsync', 'everysec', '--save', '',
                 '--auto-aof-rewrite-percentage', '0', '--maxclients', str(most_clients())]
@@ -216,7 +216,8 @@ class Kestrel(Server):
         return [self.python, '-m', 'kestrel', '-f', config]
 
     def environment(self):
-        return {**os.environ, 'PYTHONPATH': os.pathsep.join((self.tree, GC_WATCH)), 'BENCH_GC_FILE': self.gc_file}
+        return {**os.environ, 'PYTHONPATH': os.pathsep.join((self.tree, GC_WATCH)),
+                'BENCH_GC_FILE': self.gc_file}
 
     @property
     def gc_file(self):
@@ -240,13 +241,15 @@ class Kestrel(Server):
 
     def compiled_modules(self):
         """Names of the modules of this tree that are compiled; the package must come from this tree."""
-        code = ('import glob, os, kestrel; folder = os.path.dirname(os.path.abspath(kestrel.__file__)); print(folder);'
+        code = ('import glob, os, kestrel; folder = os.path.dirname(os.path.abspath(kestrel.__file__));'
+                'print(folder);'
                 'print(*sorted(os.path.relpath(path, folder).split(".")[0]'
                 ' for path in glob.glob(folder + "/**/*.so", recursive=True)))')
-        done = subprocess.run([self.python, '-c', code], env={**os.environ, 'PYTHONPATH': self.tree}, cwd='/', text=True,
-                              capture_output=True, timeout=60)
+        done = subprocess.run([self.python, '-c', code], env={**os.environ, 'PYTHONPATH': self.tree}, cwd='/',
+                              text=True, capture_output=True, timeout=60)
         if done.returncode:
-            raise BenchError(f'{self.name}: {self.python} cannot import kestrel from {self.tree}:\n{done.stderr}')
+            raise BenchError(f'{self.name}: {self.python} cannot import kestrel from {self.tree}:\n'
+                             f'{done.stderr}')
         folder, modules = done.stdout.splitlines()
         if folder != os.path.join(os.path.realpath(self.tree), 'kestrel') and \
                 folder != os.path.join(self.tree, 'kestrel'):

@@ -1,7 +1,7 @@
 """Beyond speed: memory, and whether many connections, queues or waiting clients make the rest slower.
 
-Each measurement takes one contender (a function that makes a fresh server) and returns findings: dicts with `name`,
-`value`, `unit` and what the value should be.
+Each measurement takes a function that makes a fresh server of one contender, and returns findings: dicts with
+`name`, `value`, `unit` and what the value should be.
 """
 import time
 
@@ -19,12 +19,12 @@ WAITING_SIZES = (10, 100)
 
 def finding(name, value, unit, at_most=None, at_least=None, kinds=KESTRELS, **details):
     """`kinds`: the contenders that the target is for; of the others the value is only shown."""
-    return {'name': name, 'value': value, 'unit': unit, 'at_most': at_most, 'at_least': at_least, 'kinds': kinds,
-            **details}
+    return {'name': name, 'value': value, 'unit': unit, 'at_most': at_most, 'at_least': at_least,
+            'kinds': kinds, **details}
 
 
 def judge(found, kind):
-    """The same finding about a contender of this kind, with `target` (text) and `met`, both None without one."""
+    """The finding about a contender of this kind, with `target` (text) and `met`, both None without one."""
     found = dict(found)
     kinds, most, least = found.pop('kinds'), found.pop('at_most'), found.pop('at_least')
     target = met = None
@@ -50,8 +50,8 @@ class Scale:
     def _within(wanted, files, what, say):
         possible = max(files - SPARE_FILES, 1)
         if possible < wanted:
-            say(f'*** ONLY {possible} INSTEAD OF {wanted} {what.upper()}: a process may open {files} files here '
-                f'(ulimit -Hn) ***')
+            say(f'*** ONLY {possible} INSTEAD OF {wanted} {what.upper()}: a process may open {files} files '
+                f'here (ulimit -Hn) ***')
         return min(wanted, possible)
 
 
@@ -65,7 +65,7 @@ def warm_up(generator, server):
 def put_and_get(generator, server, count, queue='bench', queues=1):
     """(puts/s, gets/s) of 100 clients."""
     work = {'count': count, 'connections': 100, 'seed': new_seed(), 'queue': queue, 'queues': queues}
-    return (generator.run(server, mode='put', **work)['rate'], generator.run(server, mode='get', **work)['rate'])
+    return tuple(generator.run(server, mode=mode, **work)['rate'] for mode in ('put', 'get'))
 
 
 def idle_memory(generator, new_server, _):
@@ -97,25 +97,25 @@ def idle_connections(generator, new_server, scale):
     findings = [finding(f'{name}: memory of each', round(each, 2), 'KB', at_most=14)]
     for index, what in enumerate(('put', 'get')):
         ratios = paired_ratios([pair[index] for pair in beside], [pair[index] for pair in without])
-        findings.append(finding(f'{name}: {what}s of 100 others, with / without', round(median(ratios), 3), 'x',
-                                at_least=1 - TOLERANCE, ratios=ratios))
+        findings.append(finding(f'{name}: {what}s of 100 others, with / without', round(median(ratios), 3),
+                                'x', at_least=1 - TOLERANCE, ratios=ratios))
     return findings
 
 
 def probe(generator, server, work):
-    """Runs `work()` while another client puts at a fixed rate and a third fetches; (work's result, longest ms)."""
-    with generator.beside(server, mode='flood', queue='probe', rate=PROBE_RATE, count=PROBE_RATE * 600, size=10,
-                          producers=1, consumers=1, block=1000, until_eof=True, seed=new_seed()) as client:
+    """Runs `work()` while another client puts at a fixed rate and a third fetches; longest put in ms."""
+    with generator.beside(server, mode='flood', queue='probe', rate=PROBE_RATE, count=PROBE_RATE * 600,
+                          size=10, producers=1, consumers=1, block=1000, until_eof=True,
+                          seed=new_seed()) as client:
         time.sleep(0.2)
-        result = work()
-        latencies = client.end()['put']
-    return result, latencies['max_us'] / 1000
+        work()
+        return client.end()['put']['max_us'] / 1000
 
 
 def waiting_items(generator, new_server, scale):
     """Memory of many waiting items on top of their data, and the longest another client waits meanwhile.
 
-    The load is light (4 clients, 16 deep), so that an answer is late because of a pause and not of a queue of work.
+    The load is light (4 clients, 16 deep): an answer is late because of a pause, not of a queue of work.
     """
     findings = []
     for size in WAITING_SIZES:
@@ -126,17 +126,18 @@ def waiting_items(generator, new_server, scale):
         steady = {'count': scale.work, 'size': size, 'connections': 4, 'seed': new_seed(), 'queue': 'other'}
         server.forget_collections()
         before = server.rss()
-        _, filling = probe(generator, server, lambda: generator.run(server, mode='put', **fill))
+        filling = probe(generator, server, lambda: generator.run(server, mode='put', **fill))
         overhead = (server.rss() - before) / scale.waiting - size
-        _, working = probe(generator, server, lambda: (generator.run(server, mode='put', **steady),
-                                                       generator.run(server, mode='get', **steady)))
-        _, draining = probe(generator, server, lambda: generator.run(server, mode='get', **fill))
+        working = probe(generator, server, lambda: (generator.run(server, mode='put', **steady),
+                                                    generator.run(server, mode='get', **steady)))
+        draining = probe(generator, server, lambda: generator.run(server, mode='get', **fill))
         name = f'{scale.waiting:,} items of {size} bytes'
         findings.append(finding(f'{name}: memory of each on top of its data', round(overhead, 1), 'bytes',
                                 at_most=130, kinds=('compiled',)))
         if server.longest_collection() is not None:
-            findings.append(finding(f'{name}: longest pause for the garbage collector, from the first put to the last '
-                                    'get', round(server.longest_collection(), 2), 'ms', at_most=PAUSE_TARGET_MS))
+            findings.append(finding(
+                f'{name}: longest pause for the garbage collector, from the first put to the last get',
+                round(server.longest_collection(), 2), 'ms', at_most=PAUSE_TARGET_MS))
         for what, longest in (('being put', filling), ('waiting', working), ('being fetched', draining)):
             findings.append(finding(f'{name} {what}: longest put of another client', round(longest, 2), 'ms'))
         server.stop()
@@ -168,7 +169,7 @@ def many_queues(generator, new_server, scale):
 
 
 def blocked_clients(generator, new_server, scale):
-    """One client puts, each item goes to a client blocked in a get of the queue: one such client against many."""
+    """One client puts, each item goes to a client blocked in a get: one such client against many."""
     server = new_server()
     warm_up(generator, server)
     results = {1: [], scale.connections: []}
@@ -186,8 +187,9 @@ def blocked_clients(generator, new_server, scale):
         few, many = ([figure(result) for result in results[consumers]] for consumers in results)
         ratios = paired_ratios(many, few)
         findings.append(finding(
-            f'put while {scale.connections:,} clients are blocked / while one is: {what}', round(median(ratios), 3),
-            'x', at_most=1 + TOLERANCE, ratios=ratios, shown=f'{median(many):.1f} / {median(few):.1f} {unit}'))
+            f'put while {scale.connections:,} clients are blocked / while one is: {what}',
+            round(median(ratios), 3), 'x', at_most=1 + TOLERANCE, ratios=ratios,
+            shown=f'{median(many):.1f} / {median(few):.1f} {unit}'))
     return findings
 
 

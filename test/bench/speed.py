@@ -1,7 +1,7 @@
 """The rows of speed: each contender in turn, round after round, and their ratios against memcached's.
 
-A measurement ("group") gives the figures of one or two rows, because what was put must be fetched anyway: every item
-of every measurement is checked, and checked to come exactly once.
+A measurement ("group") gives the figures of one or two rows, because what was put must be fetched anyway:
+every item of every measurement is checked, and checked to come exactly once.
 """
 import statistics
 from dataclasses import dataclass
@@ -68,7 +68,7 @@ QUICK = Counts(clients=20_000, flood=10_000, pipelined=20_000, single=4_000)
 
 def measure_clients(generator, server, counts):
     work = {'count': counts.clients, 'size': ITEM, 'connections': CLIENTS, 'seed': new_seed()}
-    return {'put': generator.run(server, mode='put', **work), 'get': generator.run(server, mode='get', **work)}
+    return {mode: generator.run(server, mode=mode, **work) for mode in ('put', 'get')}
 
 
 def measure_flood(generator, server, counts):
@@ -125,9 +125,9 @@ def measure_round(generator, servers, rows, counts, say):
 
 
 def describe(row, result):
-    return (f'{figure(row, result):>9,.0f} {unit(row):<3} {server_us(result):6.2f} us of the server each; processors: '
-            f'server {result["server_cpu_share"]:.2f}, loadgen {result["loadgen_cpu_share"]:.2f}, '
-            f'others {result["others_cpu_share"]:.2f}')
+    return (f'{figure(row, result):>9,.0f} {unit(row):<3} {server_us(result):6.2f} us of the server each; '
+            f'processors: server {result["server_cpu_share"]:.2f}, '
+            f'loadgen {result["loadgen_cpu_share"]:.2f}, others {result["others_cpu_share"]:.2f}')
 
 
 def server_us(result):

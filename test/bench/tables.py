@@ -16,16 +16,16 @@ def warn_if_disturbed(disturbance, say):
 
 
 def print_speed(speed, say):
-    say('\nSpeed: medians; ratio against memcached in the same run (least..most of the rounds); processor time of '
-        'the server for each item')
+    say('\nSpeed: medians; processor time of the server for each item; ratio against memcached in the same '
+        'run (least..most of the rounds)')
     for work, lines in itertools.groupby(speed['summary'], lambda line: line['work']):
         say(work)
         for line in lines:
             sign = '<=' if line['smaller_is_better'] else '>='
             target = f'{sign} {line["target"]:.2f}' if line['target'] else ''
             ratios = f'{line["ratio"]:.2f} ({min(line["ratios"]):.2f}..{max(line["ratios"]):.2f})'
-            say(f'  {line["server"]:<17}{line["median"]:>9,.0f} {line["unit"]:<3} {line["server_us"]:>6.2f} us  '
-                f'{ratios:<20}{target:<8} {verdict(line["met"])}'.rstrip())
+            say(f'  {line["server"]:<17}{line["median"]:>9,.0f} {line["unit"]:<3} '
+                f'{line["server_us"]:>6.2f} us  {ratios:<20}{target:<8} {verdict(line["met"])}'.rstrip())
     warn_if_disturbed(speed['disturbance'], say)
 
 

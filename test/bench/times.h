@@ -47,7 +47,8 @@ static struct usage_times server_times(long pid)
     fclose(file);
     text[n] = 0;
     rest = strrchr(text, ')');
-    if (!rest || sscanf(rest + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system) != 2)
+    if (!rest ||
+        sscanf(rest + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system) != 2)
         fail("%s is not understood", path);
     times.user = (double)user / (double)sysconf(_SC_CLK_TCK);
     times.system = (double)system / (double)sysconf(_SC_CLK_TCK);

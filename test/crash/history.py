@@ -1,16 +1,17 @@
-"""What clients know of a server that was killed, and what the drain after its restart may therefore show.
+"""What clients know of a server that was killed, and what the drain after its restart may show.
 
 Every request is an ``Operation`` with the moment it was sent and the moment its whole answer was there (None: in
-flight at the kill, so it happened or it did not). ``complaints`` compares the operations of one round with the items
-that came out of the queues afterwards:
+flight at the kill, so it happened or it did not). ``complaints`` compares the operations of one round with the
+items that came out of the queues afterwards:
 
-lost       an item whose put was answered must come, unless it was consumed or wiped. A plain get in flight may have
-           taken one item along, and it can only have taken a head: nothing of the same producer put before it waits.
-doubled    an item that was consumed (a plain get or a confirm was answered) never comes again, nor does one that was
-           flushed or deleted; no item comes twice, none is open at two clients at once, none comes back from a
-           former round.
+lost       an item whose put was answered must come, unless it was consumed or wiped. A plain get in flight may
+           have taken one item along, and only a head: nothing of the same producer put before it waits.
+doubled    an item that was consumed (a plain get or a confirm was answered) never comes again, nor does one that
+           was flushed or deleted; no item comes twice, none is open at two clients at once, none comes back from
+           a former round.
 reordered  the items of one producer come in the order of its puts. Only an item that was open may be out of turn:
            it goes to the head when it is put back (spec queues 4), so it comes before all that never were open.
+           What one client held at the end comes in the order in which it was opened (spec journal 3, D7).
 """
 
 import collections
@@ -108,8 +109,9 @@ class History:
         queues = {operation.queue for operation in self.operations} | set(drained)
         found = []
         for queue in sorted(queues):
-            operations = [operation for operation in self.operations if operation.queue == queue]
-            found += [f'{queue}: {text}' for text in _QueueCheck(operations, drained.get(queue, [])).complaints()]
+            check = _QueueCheck([operation for operation in self.operations if operation.queue == queue],
+                                drained.get(queue, []))
+            found += [f'{queue}: {text}' for text in check.complaints()]
         return found
 
 
@@ -141,7 +143,8 @@ class _QueueCheck:
 
     def complaints(self):
         return [*self._foreign(), *self._consumed_twice(), *self._open_twice(), *self._wiped_but_there(),
-                *self._lost(), *self._drained_out_of_order(), *self._handed_out_of_order()]
+                *self._lost(), *self._drained_out_of_order(), *self._held_out_of_order(),
+                *self._handed_out_of_order()]
 
     def _foreign(self):
         for item in self.came | set(self.deliveries):
@@ -247,7 +250,19 @@ class _QueueCheck:
         last = max((place for place, item in enumerate(self.drained) if self.opens[item]), default=-1)
         early = [item for item in self.drained[:last + 1] if not self.opens[item]]
         if len(early) > self.unknown_opens:
-            yield f'{early[0]} was never open and was drained before {self.drained[last]}, which went back to the head'
+            yield (f'{early[0]} was never open and was drained before {self.drained[last]}, '
+                   'which went back to the head')
+
+    def _held_out_of_order(self):
+        place = {item: number for number, item in enumerate(self.drained)}
+        held = collections.defaultdict(list)
+        for operation in self._of('open'):
+            held[operation.client] += [item for item in operation.items
+                                       if item in place and self._release(item, operation) is None]
+        for client, items in held.items():
+            for before, after in itertools.pairwise(items):
+                if place[after] < place[before]:
+                    yield f'client {client} held {before} and then {after}, which was drained first'
 
     def _handed_out_of_order(self):
         by_client = collections.defaultdict(list)

@@ -219,8 +219,24 @@ class CheckerTest(unittest.TestCase):
         self.put(A, B, C, D)
         self.clients.do('open', A)
         self.clients.do('open', B)
-        self.assert_fine(B, A, C, D)
+        self.assert_fine(A, B, C, D)
         self.assert_complaint('went back to the head', A, C, B, D)
+
+    def test_what_a_client_held_comes_in_its_order(self):
+        self.put(A, B, C)
+        self.clients.do('open', A)
+        self.clients.do('open', B, client=2)
+        self.clients.do('open', C)
+        self.assert_fine(A, B, C)
+        self.assert_fine(A, C, B)       # which client goes first is free
+        self.assert_complaint('client 1 held', C, B, A)
+
+    def test_what_was_put_back_before_is_not_held(self):
+        self.put(A, B)
+        self.clients.do('open', A)
+        self.clients.do('open', B)
+        self.clients.do('abort', A)
+        self.assert_fine(B, A)
 
     def test_open_in_flight_may_put_one_at_the_head(self):
         self.put(A, B, C, D)

@@ -12,7 +12,7 @@ import subprocess
 import unittest
 
 from crash.history import Item, History, pack
-from crash.load import CONFIG, QUEUES, Line, Load, unpack
+from crash.load import CONFIG, QUEUES, Line, Load
 from support.environment import kestrel_command, process_environment
 from support.server import Server
 
@@ -60,14 +60,22 @@ class KillNineTest(unittest.TestCase):
             with self.subTest(round=number, seed=SEED):
                 self.server.start()
                 self.drain_and_compare(history)
+                if number % ROUNDS_ON_ONE_SPOOL == ROUNDS_ON_ONE_SPOOL - 1:
+                    self.renew_spool()
                 history = History()
                 self.load(number, history)
-                self.between(number)
+                self.between()
                 self.operations += history.answers
         self.server.start()
         self.drain_and_compare(history)
         self.server.stop()
         self.assertGreater(self.operations, 10 * ROUNDS, 'there was next to no load')
+
+    def renew_spool(self):
+        self.server.kill9()
+        shutil.rmtree(self.server.spool)
+        self.torn = 0
+        self.server.start()
 
     def load(self, number, history):
         load = Load(self.server.port, history, number, f'{SEED} {number}', self.random.randrange(1, 900))
@@ -81,10 +89,8 @@ class KillNineTest(unittest.TestCase):
         load.over.set()
         load.join()
 
-    def between(self, number):
+    def between(self):
         """What may happen to a spool before the next start: another crash, a record cut short, nothing."""
-        if number % ROUNDS_ON_ONE_SPOOL == ROUNDS_ON_ONE_SPOOL - 1:
-            self.renew_spool_at = number
         happens = self.random.random()
         if happens < 0.15:
             self.kill_while_it_recovers()

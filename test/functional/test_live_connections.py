@@ -1,5 +1,6 @@
 """Limits on connections, idle connections, many of them, and running out of files (spec queues 12, D17, D67, D68)."""
 
+import os
 import resource
 import time
 import unittest
@@ -123,6 +124,28 @@ class IdleTest(unittest.TestCase):
             began = time.monotonic()
             while time.monotonic() - began < 0.6:
                 client.expect(b'get q/t=50\r\n', b'END\r\n')
+
+
+class DeadPeerTest(unittest.TestCase):
+
+    def test_keepalive_begins_after_a_minute(self):
+        server = start_server(self)
+        with server.client() as client:
+            client.expect(b'get q\r\n', b'END\r\n')
+            mine = client.socket.getsockname()[1]
+            _, ticks = eventually(self, 'the timer of keepalive', lambda: self.timer(server.port, mine))
+            self.assertLessEqual(ticks, 60 * os.sysconf('SC_CLK_TCK'))      # the system's default: two hours
+
+    @staticmethod
+    def timer(local, remote):
+        """Kind (2: keepalive) and ticks left of the timer of an established connection, None if it has none."""
+        with open('/proc/net/tcp') as lines:
+            for line in lines:
+                words = line.split()
+                if words[1].endswith(f':{local:04X}') and words[2].endswith(f':{remote:04X}'):
+                    kind, ticks = (int(word, 16) for word in words[5].split(':'))
+                    return (kind, ticks) if kind == 2 else None
+        return None
 
 
 class ManyTest(unittest.TestCase):

@@ -3,6 +3,7 @@
 import os
 import socket
 import struct
+import threading
 import time
 import unittest
 
@@ -83,6 +84,44 @@ class OversizedTest(InputTest):
             client.send(b'set q 0 0 4000000\r\nonly the beginning')
         self.client.expect(b'get q\r\n', b'END\r\n')
         self.assert_grew_less(before, 8 * MB)       # a buffer grows with what has arrived
+
+
+class BufferedRequestsTest(unittest.TestCase):
+
+    def test_unfinished_items_of_all_clients_are_bounded(self):
+        """``max_buffered_requests``: over it nothing more is read, but the oldest goes on and all end well."""
+        server = Server({'server': {'max_buffered_requests': '8MB'}})
+        self.addCleanup(server.close)
+        server.start()
+        size, count = 4 * MB, 20
+        item = os.urandom(size)
+        before = memory_peak(server.pid)
+        clients = [server.client(timeout=30) for _ in range(count)]
+        for client in clients:
+            self.addCleanup(client.close)
+            client.send(b'set q 0 0 %d\r\n' % size)
+        finish = threading.Event()
+
+        def send(client):
+            client.send(item[:-1])
+            finish.wait()
+            client.send(item[-1:] + b'\r\n')
+
+        senders = [threading.Thread(target=send, args=[client]) for client in clients]
+        for sender in senders:
+            sender.start()
+        with server.client() as other:      # whom that does not delay
+            for _ in range(50):
+                other.expect(b'set small 0 0 1\r\na\r\nget small\r\n',
+                             b'STORED\r\nVALUE small 0 1\r\na\r\nEND\r\n')
+        self.assertLess(memory_peak(server.pid) - before, 8 * MB + 16 * MB)
+        finish.set()
+        for client, sender in zip(clients, senders):
+            client.expect(b'', b'STORED\r\n')
+            sender.join()
+        with server.client() as other:
+            self.assertEqual(stats(other)['queue_q_bytes'], str(size * count))
+        server.stop()
 
 
 class NotReadingTest(InputTest):

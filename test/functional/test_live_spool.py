@@ -6,6 +6,7 @@ import unittest
 
 from functional.records import REMOVE, add, opened, records, starling_add, unremoved
 from functional.waiting import files, stats
+from support.environment import run_kestrel
 from support.server import Server, start_server
 
 
@@ -270,3 +271,35 @@ class BrokenRecordTest(SpoolTest):
         self.server.restart()
         self.assertEqual(len(self.saved()), 1)
         self.assertEqual(self.drain(b'q'), [b'a'])
+
+
+class UnsavedRecordTest(SpoolTest):
+    """D12: what cannot be saved stops the start, unless it can never have been answered."""
+
+    def setUp(self):
+        super().setUp()
+        self.write('.corrupt', b'a file, so that nothing can be saved below it')
+
+    def test_start_fails(self):
+        self.write('q', add(b'a') + b'\xff' + add(b'b'))
+        before = files(self.spool)
+        ended = run_kestrel('-f', self.server.config_path)
+        self.assertGreater(ended.returncode, 0)
+        self.assertIn('.corrupt', ended.stderr.splitlines()[-1])
+        self.assertEqual(files(self.spool), before)
+
+    def test_torn_record_at_the_end_is_cut_off_all_the_same(self):
+        self.write('q', add(b'a') + add(b'torn')[:12])
+        self.server.start()
+        self.assertEqual(self.read('q'), add(b'a'))
+        said = [line for line in self.server.log().splitlines() if 'ERROR' in line]
+        self.assertEqual(len(said), 1, self.server.log())
+        self.assertRegex(said[0], rf'\b{len(add(b"a"))}\b')
+        self.assertEqual(self.drain(b'q'), [b'a'])
+
+    def test_torn_record_of_a_rotated_file_is_not(self):
+        self.write('q.100', add(b'a') + add(b'torn')[:12])
+        self.write('q', add(b'b'))
+        before = files(self.spool)
+        self.assertGreater(run_kestrel('-f', self.server.config_path).returncode, 0)
+        self.assertEqual(files(self.spool), before)

@@ -72,9 +72,10 @@ class LineJournal(Journal):
     def line(self):
         return ', '.join(self.records)
 
-    def add(self, item, durable=False):
+    def add(self, item, durable=False, discarded=0):
         if self.failure is not None:
             raise self.failure
+        self.remove(discarded)
         flags = ':%d' % item.flags if item.flags else ''
         self.records.append('add(%d:%d:%s%s)%s' % (
             len(item.data), item.expiry, item.data.decode('latin-1'), flags, '/sync' if durable else ''))

@@ -181,40 +181,36 @@ class CasesTest(unittest.TestCase):
     """Every case arrives whole, byte by byte, in two pieces, behind another request and with the next behind it."""
 
     def expect(self, pieces, expected):
-        found = outcomes(pieces)
-        self.assertEqual(found, expected)
+        self.assertEqual(outcomes(pieces), expected)
 
-    def each(self):
+    def each(self, check):
         for title, request, outcome in CASES:
-            closes = isinstance(outcome, tuple)
             with self.subTest(title):
-                yield request, outcome, [] if closes else FOLLOWED
+                check(request, outcome, [] if isinstance(outcome, tuple) else FOLLOWED)
 
     def test_whole(self):
-        for request, outcome, _ in self.each():
-            self.expect([request], [outcome])
+        self.each(lambda request, outcome, _: self.expect([request], [outcome]))
 
     def test_byte_by_byte(self):
-        for request, outcome, _ in self.each():
-            self.expect(single_bytes(request), [outcome])
+        self.each(lambda request, outcome, _: self.expect(single_bytes(request), [outcome]))
 
     def test_with_the_next_behind_it(self):
-        for request, outcome, following in self.each():
-            self.expect([request + FOLLOWING], [outcome, *following])
+        self.each(lambda request, outcome, following: self.expect([request + FOLLOWING], [outcome, *following]))
 
     def test_byte_by_byte_with_the_next(self):
-        for request, outcome, following in self.each():
-            self.expect(single_bytes(request + FOLLOWING), [outcome, *following])
+        self.each(lambda request, outcome, following:
+                  self.expect(single_bytes(request + FOLLOWING), [outcome, *following]))
 
     def test_behind_another(self):
-        for request, outcome, following in self.each():
-            self.expect([FOLLOWING + request + FOLLOWING], [*FOLLOWED, outcome, *following])
+        self.each(lambda request, outcome, following:
+                  self.expect([FOLLOWING + request + FOLLOWING], [*FOLLOWED, outcome, *following]))
 
     def test_in_two_pieces(self):
-        for request, outcome, following in self.each():
+        def check(request, outcome, following):
             whole = request + FOLLOWING
             for cut in {*range(1, min(len(whole), 60)), *range(max(1, len(whole) - 60), len(whole))}:
                 self.expect([whole[:cut], whole[cut:]], [outcome, *following])
+        self.each(check)
 
     def test_all_of_those_that_stay_open_in_one_piece(self):
         staying = [(request, outcome) for _, request, outcome in CASES if not isinstance(outcome, tuple)]

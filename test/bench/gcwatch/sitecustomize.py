@@ -1,7 +1,7 @@
 """Loaded by Python at its start when this folder is on PYTHONPATH: times the garbage collector of a server.
 
-The longest collection so far, in milliseconds of the thread's processor time (other processes do not count), is
-kept in the file that BENCH_GC_FILE names. If somebody removes the file, the search begins anew.
+The longest collection so far, in milliseconds of the thread's processor time (other processes do not count),
+is kept in the file that BENCH_GC_FILE names. If somebody removes the file, the search begins anew.
 """
 import gc
 import os
