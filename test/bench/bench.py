@@ -101,8 +101,8 @@ def all_contenders(options):
     if options.compiled:
         compiled = kestrel_contender('kestrel compiled', 'compiled', options.compiled, options.python)
         if not compiled.described['compiled_modules']:
-            raise BenchError(f'{options.compiled} holds no compiled module: build it where Cython, a C compiler '
-                             'and the headers of Python are, or leave --compiled out to measure pure Python alone')
+            raise BenchError(f'{options.compiled} holds no compiled module: build it where Cython, a C '
+                             'compiler and the headers of Python are, or leave --compiled out: pure alone')
         contenders.append(compiled)
     else:
         say('*** COMPILED KESTREL IS NOT MEASURED: no --compiled DIR ***')

@@ -270,7 +270,9 @@ class Wiper(Worker):
 class Load:
     """All clients of one round. ``reached`` is set when ``answers`` requests were answered, or all clients ended."""
 
-    def __init__(self, port, history, round_number, seed, answers, kinds=(Producer,) * 3 + (Consumer,) * 4 + (Wiper,)):
+    KINDS = (Producer,) * 3 + (Consumer,) * 4 + (Wiper,)
+
+    def __init__(self, port, history, round_number, seed, answers):
         self.port = port
         self.history = history
         self.round = round_number
@@ -278,7 +280,7 @@ class Load:
         self.over = threading.Event()
         self.reached = threading.Event()
         self._left = answers
-        self._workers = [kind(self, number) for number, kind in enumerate(kinds)]
+        self._workers = [kind(self, number) for number, kind in enumerate(self.KINDS)]
 
     def answered(self):
         """One more request was answered."""

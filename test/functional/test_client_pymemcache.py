@@ -1,5 +1,6 @@
 """pymemcache, Debian's 3.5 and PyPI's (spec clients)."""
 
+import os
 import subprocess
 import sys
 import time
@@ -119,9 +120,9 @@ class PymemcacheTest(unittest.TestCase):
 
     def test_killed_consumer(self):
         self.client.set(self.q, b'precious')
-        with subprocess.Popen([sys.executable, '-c', CONSUMER, str(self.server.port), f'{self.q}/t=5000/open'],
-                              stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={'PYTHONPATH': ':'.join(sys.path)},
-                              ) as consumer:
+        command = [sys.executable, '-c', CONSUMER, str(self.server.port), f'{self.q}/t=5000/open']
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                              env={'PYTHONPATH': os.pathsep.join(sys.path)}) as consumer:
             try:
                 self.assertEqual(consumer.stdout.readline(), b'precious\n')
                 self.assertIsNone(self.client.get(self.q))

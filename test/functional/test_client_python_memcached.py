@@ -72,8 +72,8 @@ class PythonMemcachedTest(unittest.TestCase):
 
     def test_killed_consumer(self):
         self.client.set(self.q, 'precious')
-        with subprocess.Popen([sys.executable, '-c', CONSUMER, str(self.server.port), f'{self.q}/t=2000/open'], stdin=subprocess.PIPE,
-                              stdout=subprocess.PIPE) as consumer:
+        command = [sys.executable, '-c', CONSUMER, str(self.server.port), f'{self.q}/t=2000/open']
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as consumer:
             try:
                 self.assertEqual(consumer.stdout.readline(), b'precious\n')
                 self.assertIsNone(self.client.get(self.q))
@@ -82,8 +82,9 @@ class PythonMemcachedTest(unittest.TestCase):
         self.assertEqual(self.client.get(f'{self.q}/t=5000'), 'precious')
 
     def test_several_keys(self):
-        self.assertEqual(self.client.set_multi({f'{self.q}1': 'x', f'{self.q}2': 'y'}), [])
-        self.assertEqual(self.client.get_multi([f'{self.q}1', f'{self.q}2', 'empty']), {f'{self.q}1': 'x', f'{self.q}2': 'y'})
+        items = {f'{self.q}1': 'x', f'{self.q}2': 'y'}
+        self.assertEqual(self.client.set_multi(items), [])
+        self.assertEqual(self.client.get_multi([*items, 'empty']), items)
 
     def test_delete_and_flush(self):
         self.client.set(self.q, 'x')

@@ -136,7 +136,8 @@ class OtherVersionsTest(SpoolTest):
         self.assertEqual(self.drain(b'q'), [b'b', b'a', b'c'])
 
     def test_starling_spool(self):
-        before = starling_add(b'gone') + starling_add(b'one') + REMOVE + starling_add(b'', 1) + starling_add(b'two', 2 ** 31 - 1)
+        before = (starling_add(b'gone') + starling_add(b'one') + REMOVE + starling_add(b'', 1)
+                  + starling_add(b'two', 2 ** 31 - 1))
         self.write('work', before)
         self.write('work.1384870000', starling_add(b'first'))     # left by a crash of starling
         self.server.start()

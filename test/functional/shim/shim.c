@@ -5,8 +5,8 @@
  *   KESTREL_SHIM_FOLDER   only files in this folder count, and the folder itself
  *   KESTREL_SHIM_LOG      gets one line for each call: "write NAME", "fsync NAME", "cut NAME", "send"; NAME is "." for
  *                         the folder
- *   KESTREL_SHIM_FAULT    a file; while it holds "write N" or "fsync N" these calls fail with errno N; "tear N": a write
- *                         does its first half, the next one fails
+ *   KESTREL_SHIM_FAULT    a file; while it holds "write N" or "fsync N" these calls fail with errno N; "tear N": one
+ *                         write does its first half, the next one fails
  */
 #define _GNU_SOURCE
 #include <errno.h>
