@@ -1,6 +1,6 @@
 """The only reader of time."""
 
-import time
+from time import monotonic, time_ns
 
 
 class Clock:
@@ -12,8 +12,9 @@ class Clock:
 
     def now_ms(self):
         """Wall clock, int, ms since 1970."""
-        return time.time_ns() // 1000000
+        nanoseconds = time_ns()
+        return nanoseconds // 1000000
 
     def monotonic(self):
         """Monotonic clock, float, seconds since an arbitrary point."""
-        return time.monotonic()
+        return monotonic()

@@ -1,3 +1,5 @@
+cimport cython
+
 from kestrel.clock cimport Clock
 from kestrel.stats cimport ServerStats
 
@@ -16,6 +18,10 @@ cdef class Connection:
     cdef object hub
     cdef object loop
     cdef object greenlet
+    cdef object to_hub
+    cdef object to_client
+    cdef object receive
+    cdef object send
     cdef int state
     cdef bint input_ended
     cdef public bint leaving
@@ -29,6 +35,7 @@ cdef class Connection:
     cdef object idle_timer
     cdef double idle_since
 
+    @cython.locals(size='long long')
     cpdef read(self, long long wanted)
     cdef _receive(self, long long size)
     cpdef _readable(self)
@@ -39,4 +46,5 @@ cdef class Connection:
     cpdef resume_soon(self)
     cpdef _resume(self)
     cpdef write(self, bytes data)
+    @cython.locals(out=list, data=bytes, sent=Py_ssize_t)
     cpdef flush(self)

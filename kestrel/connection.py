@@ -9,6 +9,7 @@ import socket
 
 import gevent
 from gevent import get_hub
+from greenlet import greenlet
 
 RECEIVE = 65536             # bytes asked of one recv
 LARGEST_RECEIVE = 1048576   # ... inside a large block
@@ -42,6 +43,8 @@ class Connection:
 
     def __init__(self, sock, address, stats, clock, idle_limit):
         self.sock = sock
+        self.receive = sock.recv
+        self.send = sock.send
         self.address = address
         self.stats = stats
         self.clock = clock
@@ -49,6 +52,9 @@ class Connection:
         self.hub = get_hub()
         self.loop = self.hub.loop
         self.greenlet = gevent.getcurrent()
+        # plain greenlet switches: gevent's own first look for a hook that its greenlets do not have
+        self.to_hub = greenlet.switch.__get__(self.hub)
+        self.to_client = greenlet.switch.__get__(self.greenlet)
         self.state = RUNNING
         self.input_ended = False        # everything that comes has been received
         self.leaving = False
@@ -104,7 +110,7 @@ class Connection:
             self.idle_since = self.clock.monotonic()
         while not self.input_ended:
             self.state = READING
-            self.hub.switch()
+            self.to_hub()
             self.state = RUNNING
             if self.input_ended:
                 break
@@ -116,7 +122,7 @@ class Connection:
     def _receive(self, size):
         """One recv. -> bytes, empty at the end of the input; None if there is nothing yet."""
         try:
-            data = self.sock.recv(size)
+            data = self.receive(size)
         except BlockingIOError:
             return None
         except OSError:
@@ -130,7 +136,7 @@ class Connection:
     def _readable(self):
         """The read watcher's callback, on the hub."""
         if self.state == READING:
-            self.greenlet.switch()
+            self.to_client()
             return
         room = KEPT_MEANWHILE - len(self.kept)
         if room <= 0:
@@ -174,7 +180,7 @@ class Connection:
             timer.start(self._resume)
             try:
                 self.state = PARKED
-                self.hub.switch()
+                self.to_hub()
             finally:
                 self.state = RUNNING
                 timer.stop()
@@ -197,7 +203,7 @@ class Connection:
 
     def _resume(self):
         if self.state == PARKED or (self.state == WRITING and self.gone):
-            self.greenlet.switch()
+            self.to_client()
 
     # -- output ----------------------------------------------------------------------------------------------------
 
@@ -217,7 +223,7 @@ class Connection:
         if self.gone:
             return
         try:
-            sent = self.sock.send(data)
+            sent = self.send(data)
         except BlockingIOError:
             sent = 0
         except OSError:
@@ -233,12 +239,12 @@ class Connection:
         try:
             while rest and not self.gone:
                 self.state = WRITING
-                self.hub.switch()
+                self.to_hub()
                 self.state = RUNNING
                 if self.gone:
                     break
                 try:
-                    sent = self.sock.send(rest)
+                    sent = self.send(rest)
                 except BlockingIOError:
                     continue
                 except OSError:
@@ -253,7 +259,7 @@ class Connection:
 
     def _writable(self):
         if self.state == WRITING:
-            self.greenlet.switch()
+            self.to_client()
 
     # -- the end ---------------------------------------------------------------------------------------------------
 
@@ -273,7 +279,7 @@ class Connection:
             left = self.idle_since + self.idle_limit - self.clock.monotonic()
             if left <= 0:
                 self._end_input()
-                self.greenlet.switch()
+                self.to_client()
                 return
         self._start_idle_timer(max(left, 0.001))
 
@@ -284,7 +290,7 @@ class Connection:
 
     def _stop_reading(self):
         if self.state == READING or self.state == PARKED:
-            self.greenlet.switch()
+            self.to_client()
 
     def cut(self):
         """Give up on a client that does not take its replies. Call from another greenlet."""
@@ -307,8 +313,7 @@ class Connection:
                 self.idle_timer.close()
             self.sock.close()
             # the callbacks of the watchers are bound to this object, which is bound to the greenlet
-            self.greenlet = None
-            self.reader = None
+            self.greenlet = self.to_client = self.reader = None
 
     def _linger(self):
         try:

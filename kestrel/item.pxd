@@ -1,3 +1,8 @@
+cimport cython
+
+
+@cython.final
+@cython.no_gc
 cdef class Item:
     cdef public bytes data
     cdef public long long add_time

@@ -147,10 +147,10 @@ class PersistentQueue:
         journal = self.journal
         if opening:
             self.stats.transactions += 1
-            self.xid = item.xid = next_xid(self.xid, self.opened)
-            self.opened[item.xid] = item
+            xid = self.xid = item.xid = next_xid(self.xid, self.opened)
+            self.opened[xid] = item
             if journal is not None:
-                journal.remove_tentative(item.xid)
+                journal.remove_tentative(xid)
         elif journal is not None:
             journal.remove(1)
         self.stats.delivery_latency_msec.add(now - item.add_time)

@@ -1,3 +1,5 @@
+cimport cython
+
 from kestrel.clock cimport Clock
 from kestrel.item cimport Item
 from kestrel.persistent_queue cimport PersistentQueue
@@ -30,11 +32,15 @@ cdef class Session:
     cdef public bint reads_refused
     cdef public bint writes_refused
 
+    @cython.locals(clock=Clock, queue=PersistentQueue, stats=ServerStats, began=double, spent='long long')
     cpdef put(self, bytes name, bytes data, unsigned int flags, long long expiry, bint durable)
     cpdef get(self, bytes name, long long timeout, bint opening)
     cpdef peek(self, bytes name, long long timeout)
+    @cython.locals(clock=Clock, queue=PersistentQueue, stats=ServerStats, began=double, spent='long long')
     cdef _obtain(self, bytes name, double timeout, bint opening, bint peek, bint timed)
+    @cython.locals(item=Item, now='long long')
     cdef _fetch(self, PersistentQueue queue, bint opening, bint peek)
+    @cython.locals(deadline=double, line=Waiters, waiter=Waiter, queue=PersistentQueue)
     cdef _wait(self, bytes name, double began, double timeout, bint opening, bint peek)
     cdef _count_wait_without_item(self, bytes name, double began)
     cpdef int open_count(self, bytes name)

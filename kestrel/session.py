@@ -153,8 +153,10 @@ class Session:
         now = self.clock.now_ms()
         while queue.stale(now):
             queue.sweep(queue.max_sweep)
+            now = self.clock.now_ms()
             if queue.stale(now):
                 self.connection.pause()
+                now = self.clock.now_ms()
         if peek:
             return queue.head()
         item = queue.take(opening, now)
@@ -190,7 +192,8 @@ class Session:
                 break
             queue = self.collection.lookup(name)
             if queue is None:
-                continue
+                # deleted since it woke us
+                break
             item = self._fetch(queue, opening, peek)
             if item is None:
                 continue

@@ -1,4 +1,4 @@
-import cython
+cimport cython
 
 from kestrel.connection cimport Connection
 from kestrel.item cimport Item
@@ -19,6 +19,7 @@ cdef class MemcacheHandler:
 
     cpdef long long wants(self)
     cpdef long long holds(self)
+    @cython.locals(parser=MemcacheParser, connection=Connection, session=Session)
     cpdef bint receive(self, bytes data) except -1
 
 
@@ -28,4 +29,5 @@ cpdef do_set(Session session, MemcacheParser request)
 @cython.locals(name=bytes, words=list, item=Item)
 cpdef do_get(Session session, MemcacheParser request)
 
-cdef _value(MemcacheParser request, bytes name, Item item)
+@cython.locals(data=bytes)
+cdef bytes _value(MemcacheParser request, bytes name, Item item)

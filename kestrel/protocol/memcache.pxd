@@ -1,3 +1,5 @@
+cimport cython
+
 cdef frozenset STORAGE
 
 
@@ -18,8 +20,11 @@ cdef class MemcacheParser:
     cdef public long long held
 
     cpdef feed(self, bytes data)
+    @cython.locals(buffer=bytes, words=list, last=bytes, verb=bytes, word=bytes, start=Py_ssize_t, eol=Py_ssize_t,
+                   end=Py_ssize_t, begin=Py_ssize_t, size='long long')
     cpdef bint next(self) except -1
     cdef bint _begin_block(self, long long size) except -1
+    @cython.locals(buffer=bytes, available=Py_ssize_t, taken=Py_ssize_t)
     cdef bint _continue_block(self) except -1
     cdef bint _starve(self)
     cpdef long long wants(self)

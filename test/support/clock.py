@@ -7,7 +7,7 @@ THEN = 1384870000000
 
 
 class MovedClock(Clock):
-    """A clock that stands still until ``advance`` moves both of its faces; ``ms`` and ``seconds`` may be set."""
+    """Both clocks stand still until ``advance`` moves them; ``ms`` and ``seconds`` may be set."""
 
     def __init__(self, ms=THEN, seconds=1000.0):
         self.ms = ms

@@ -1,7 +1,7 @@
-"""Stand-ins for what surrounds queues and sessions: a journal that is one readable line, clients that wait without
-sockets, a hub that turns when the test says so.
+"""Stand-ins for what surrounds queues and sessions: a journal that is one readable line, clients that wait
+without sockets, a hub that turns when the test says so.
 
-They are subclasses of the real classes, because compiled code takes nothing else, and never call their __init__.
+They are subclasses of the real classes, whose __init__ is not called: compiled code takes nothing else.
 """
 
 import itertools
@@ -57,7 +57,8 @@ class FakeConfig:
 class LineJournal(Journal):
     """The journal as one readable line, for example ``add(5:0:first), remove-tentative(2), unremove(2)``.
 
-    add      length, expiry in ms since 1970 (0 = never) and data of the item; ``/sync`` if it had to be durable
+    add      length, expiry in ms since 1970 (0 = never), data, flags if there are any; ``/sync`` if it had to
+             be durable
     failure  what ``add`` raises instead of writing, or None
     """
 
@@ -286,7 +287,7 @@ class Client:
         self.open = True
 
     def ask(self, request):
-        """Run the request(s); -> the replies, bytes. Fails if one has to wait: for those there is ``begin``."""
+        """Run the request(s); -> the replies, bytes. Fails if one has to wait, see ``begin``."""
         ended = self.begin(request)
         if not ended:
             raise AssertionError('%r waits' % request)

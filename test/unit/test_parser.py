@@ -89,7 +89,8 @@ CASES = [
     ('a command that is none', b'Touch q 1\r\n', [b'touch', b'q', b'1']),
     ('lower case touches ASCII alone', b'G\xc9T q\r\n', [b'g\xc9t', b'q']),
     ('no argument', b'get\r\n', [b'get']),
-    ('noreply of other commands is only a word', b'delete q 0 noreply\r\n', [b'delete', b'q', b'0', b'noreply']),
+    ('noreply of other commands is only a word', b'delete q 0 noreply\r\n',
+     [b'delete', b'q', b'0', b'noreply']),
     ('data block of no other command', b'incr q 0 0 5\r\n', [b'incr', b'q', b'0', b'0', b'5']),
     # storage lines
     ('set', b'set q 0 0 5\r\nhello\r\n', [b'set', b'q', b'0', b'0', b'5', data(b'hello')]),
@@ -99,7 +100,8 @@ CASES = [
     ('line ends inside the block', b'set q 0 0 7\r\n\r\nget\r\n\r\n',
      [b'set', b'q', b'0', b'0', b'7', data(b'\r\nget\r\n')]),
     ('CR at the end of the block', b'set q 0 0 1\r\n\r\r\n', [b'set', b'q', b'0', b'0', b'1', data(b'\r')]),
-    ('binary block', b'set q 0 0 4\r\n\x80\x16\x00\xff\r\n', [b'set', b'q', b'0', b'0', b'4', data(b'\x80\x16\x00\xff')]),
+    ('binary block', b'set q 0 0 4\r\n\x80\x16\x00\xff\r\n',
+     [b'set', b'q', b'0', b'0', b'4', data(b'\x80\x16\x00\xff')]),
     ('leading zeros', b'set q 0 0 0000000000005\r\nhello\r\n',
      [b'set', b'q', b'0', b'0', b'0000000000005', data(b'hello')]),
     ('more words', b'set q 0 0 1 x y\r\na\r\n', [b'set', b'q', b'0', b'0', b'1', b'x', b'y', data(b'a')]),
@@ -109,7 +111,8 @@ CASES = [
     ('Replace', b'Replace q 0 0 1\r\na\r\n', [b'replace', b'q', b'0', b'0', b'1', data(b'a')]),
     ('append', b'append q 0 0 1\r\na\r\n', [b'append', b'q', b'0', b'0', b'1', data(b'a')]),
     ('prepend', b'prepend q 0 0 1\r\na\r\n', [b'prepend', b'q', b'0', b'0', b'1', data(b'a')]),
-    ('cas has one word more', b'cas q 0 0 1 77\r\na\r\n', [b'cas', b'q', b'0', b'0', b'1', b'77', data(b'a')]),
+    ('cas has one word more', b'cas q 0 0 1 77\r\na\r\n',
+     [b'cas', b'q', b'0', b'0', b'1', b'77', data(b'a')]),
     # D1: storage lines that are none
     ('only the command', b'set\r\n', (BAD_LINE, CLOSES)),
     ('four words', b'set q 0 0\r\n', (BAD_LINE, CLOSES)),
@@ -130,7 +133,8 @@ CASES = [
     ('bad chunk of add', b'add q 0 0 4\r\nhello\r\n', (BAD_CHUNK, CLOSES)),
     ('bad chunk of 0 bytes', b'set q 0 0 0\r\nab', (BAD_CHUNK, CLOSES)),
     # D3
-    ('noreply', b'set q 0 0 1 noreply\r\na\r\n', [b'set', b'q', b'0', b'0', b'1', b'noreply', data(b'a'), 'noreply']),
+    ('noreply', b'set q 0 0 1 noreply\r\na\r\n',
+     [b'set', b'q', b'0', b'0', b'1', b'noreply', data(b'a'), 'noreply']),
     ('noreply of SET', b'SET q 0 0 1 noreply\r\na\r\n',
      [b'set', b'q', b'0', b'0', b'1', b'noreply', data(b'a'), 'noreply']),
     ('noreply and a space', b'set q 0 0 1 noreply \r\na\r\n',
@@ -139,8 +143,10 @@ CASES = [
      [b'set', b'q', b'0', b'0', b'1', b'x', b'noreply', data(b'a'), 'noreply']),
     ('noreply not last', b'set q 0 0 1 noreply x\r\na\r\n',
      [b'set', b'q', b'0', b'0', b'1', b'noreply', b'x', data(b'a')]),
-    ('noreply has a case', b'set q 0 0 1 NOREPLY\r\na\r\n', [b'set', b'q', b'0', b'0', b'1', b'NOREPLY', data(b'a')]),
-    ('a queue of that name', b'set noreply 0 0 1\r\na\r\n', [b'set', b'noreply', b'0', b'0', b'1', data(b'a')]),
+    ('noreply has a case', b'set q 0 0 1 NOREPLY\r\na\r\n',
+     [b'set', b'q', b'0', b'0', b'1', b'NOREPLY', data(b'a')]),
+    ('a queue of that name', b'set noreply 0 0 1\r\na\r\n',
+     [b'set', b'noreply', b'0', b'0', b'1', data(b'a')]),
     ('noreply of add has no meaning', b'add q 0 0 1 noreply\r\na\r\n',
      [b'add', b'q', b'0', b'0', b'1', b'noreply', data(b'a')]),
     ('noreply of cas has no meaning', b'cas q 0 0 1 7 noreply\r\na\r\n',
@@ -178,7 +184,7 @@ def single_bytes(request):
 
 
 class CasesTest(unittest.TestCase):
-    """Every case arrives whole, byte by byte, in two pieces, behind another request and with the next behind it."""
+    """Every case arrives whole, byte by byte, in two pieces, behind another and with the next behind it."""
 
     def expect(self, pieces, expected):
         self.assertEqual(outcomes(pieces), expected)
@@ -195,7 +201,8 @@ class CasesTest(unittest.TestCase):
         self.each(lambda request, outcome, _: self.expect(single_bytes(request), [outcome]))
 
     def test_with_the_next_behind_it(self):
-        self.each(lambda request, outcome, following: self.expect([request + FOLLOWING], [outcome, *following]))
+        self.each(lambda request, outcome, following:
+                  self.expect([request + FOLLOWING], [outcome, *following]))
 
     def test_byte_by_byte_with_the_next(self):
         self.each(lambda request, outcome, following:
@@ -220,8 +227,9 @@ class CasesTest(unittest.TestCase):
 class UnfinishedTest(unittest.TestCase):
 
     def test_nothing_comes_out(self):
-        for request in (b'g', b'get q', b'get q\r', b'set q 0 0 5', b'set q 0 0 5\r\n', b'set q 0 0 5\r\nhello',
-                        b'set q 0 0 5\r\nhello\r', b'set q 0 0 0\r\n', b'q' * 8191, b'set q 0 0 2147483647\r\nx'):
+        for request in (b'g', b'get q', b'get q\r', b'q' * 8191, b'set q 0 0 5', b'set q 0 0 5\r\n',
+                        b'set q 0 0 5\r\nhello', b'set q 0 0 5\r\nhello\r', b'set q 0 0 0\r\n',
+                        b'set q 0 0 2147483647\r\nx'):
             with self.subTest(request[:30]):
                 self.assertEqual(outcomes([request]), [])
                 self.assertEqual(outcomes([request], max_block=2 ** 31), [])

@@ -1,4 +1,4 @@
-"""One queue: limits, order, expiry, open reads, flush, and what its journal gets (spec queues 3, 4, 5, 10, 12)."""
+"""One queue: limits, order, expiry, open reads, flush, what its journal gets (spec queues 3, 4, 5, 10, 13)."""
 
 import unittest
 from collections import deque
@@ -501,8 +501,8 @@ class OpenReadsTest(QueueTest):
         self.open(queue)
         self.open(queue)
         self.assertTrue(queue.unremove(2))
-        self.assertEqual(self.line(), 'add(5:0:first), add(5:0:house), remove-tentative(1), remove-tentative(2),'
-                                      ' unremove(2)')
+        self.assertEqual(self.line(), 'add(5:0:first), add(5:0:house), remove-tentative(1),'
+                                      ' remove-tentative(2), unremove(2)')
         self.assertEqual(self.waiting(queue), [b'house'])
         self.put(queue, b'third')
         self.assertTrue(queue.unremove(1))
@@ -695,15 +695,16 @@ class FiguresTest(QueueTest):
         stats = queue.stats
         for histogram in (stats.tx_map_size, stats.tx_expire_list_size, stats.queue_size):
             self.assertEqual(sum(histogram.counts()), 4)
-        self.assertEqual((stats.queue_size.sum, stats.tx_map_size.sum, stats.tx_expire_list_size.sum), (4, 2, 0))
+        self.assertEqual((stats.queue_size.sum, stats.tx_map_size.sum), (4, 2))
+        self.assertEqual(stats.tx_expire_list_size.sum, 0)
 
     def test_delivery_latency(self):
         queue = self.make(b'1', b'2')
         self.clock.advance(0.25)
         self.take(queue)
         self.take(queue, True)
-        self.assertEqual((queue.stats.delivery_latency_msec.sum, sum(queue.stats.delivery_latency_msec.counts())),
-                         (500, 2))
+        histogram = queue.stats.delivery_latency_msec
+        self.assertEqual((histogram.sum, sum(histogram.counts())), (500, 2))
 
     def test_created(self):
         self.assertEqual(self.make().created, THEN)

@@ -134,7 +134,8 @@ class ReadsTest(unittest.TestCase):
         self.reads.abort_oldest(b'q')
         self.reads.abort_all()
         self.assertEqual(len(self.log.lines), 6)
-        for line, words in zip(self.log.lines, ['open 1', 'open 2', 'open 3', 'confirm 1', 'abort 2', 'abort 3']):
+        expected = ['open 1', 'open 2', 'open 3', 'confirm 1', 'abort 2', 'abort 3']
+        for line, words in zip(self.log.lines, expected):
             verb, xid = words.split()
             self.assertIn(verb, line)
             self.assertIn('40001', line)

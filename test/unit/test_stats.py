@@ -7,8 +7,8 @@ from kestrel.stats import BUCKETS, LARGEST, THRESHOLDS, Histogram, QueueStats, S
 
 # As the specification prints them.
 FIRST = [int(word) for word in '''
-    1 2 3 4 5 6 7 8 9 10 12 13 14 15 17 19 21 23 25 28 31 34 37 41 45 50 55 61 67 74 82 91 100 111 122 135 150 165
-    183 202 223 246 272 301 332 367 406 449 496 548 606 669 740 817 903 999 1104'''.split()]
+    1 2 3 4 5 6 7 8 9 10 12 13 14 15 17 19 21 23 25 28 31 34 37 41 45 50 55 61 67 74 82 91 100 111 122 135
+    150 165 183 202 223 246 272 301 332 367 406 449 496 548 606 669 740 817 903 999 1104'''.split()]
 LAST = [1639559122, 1812144292, 2002896323]
 
 
@@ -109,8 +109,8 @@ class CountersTest(unittest.TestCase):
 
     def test_server_starts_at_zero(self):
         stats = ServerStats()
-        for name in ('connections total_connections total_items cmd_get cmd_set cmd_peek cmd_monitor cmd_monitor_get'
-                     ' get_hits get_misses bytes_read bytes_written queue_creates queue_deletes queue_expires'
+        for name in ('connections total_connections total_items cmd_get cmd_set cmd_peek cmd_monitor'
+                     ' cmd_monitor_get get_hits get_misses bytes_read bytes_written queue_creates queue_deletes queue_expires'
                      ' cmd_get_open_dropped waiters_aborted finished_but_add journal_errors').split():
             with self.subTest(name):
                 self.assertEqual(getattr(stats, name), 0)
@@ -129,7 +129,8 @@ class CountersTest(unittest.TestCase):
     def test_queue_starts_at_zero(self):
         stats = QueueStats()
         for name in ('put_items put_bytes get_items_hit get_items_miss expired_items discarded transactions'
-                     ' canceled_transactions total_flushes journal_rewrites journal_rotations dead_letters').split():
+                     ' canceled_transactions total_flushes journal_rewrites journal_rotations'
+                     ' dead_letters').split():
             with self.subTest(name):
                 self.assertEqual(getattr(stats, name), 0)
 
