@@ -271,6 +271,20 @@ class HangUpTest(InputTest):
                 with self.subTest(request=request, leave=leave.__name__):
                     self.hang_up_while_waiting(request, leave)
 
+    def test_hang_up_behind_more_input_than_is_kept(self):
+        """Of what arrives behind a waiting request 64 KB are read; the end of the connection counts all the same."""
+        for leave in reset, Client.close:
+            with self.subTest(leave.__name__):
+                self.client = self.connect()
+                waiting = self.connect()
+                waiting.send(b'get gone/t=60000\r\n')
+                self.wait_for_waiters('gone', 1)
+                waiting.send(b'version\r\n' * 20000)
+                leave(waiting)
+                self.client.expect(b'set gone 0 0 1\r\na\r\n', b'STORED\r\n')
+                self.client.expect(b'get gone/t=3000\r\n', b'VALUE gone 0 1\r\na\r\nEND\r\n')
+                self.wait_for_waiters('gone', 0)
+
     def test_waiters_are_dropped(self):
         waiting = [self.connect() for _ in range(20)]
         for number, client in enumerate(waiting, 1):

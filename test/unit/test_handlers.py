@@ -487,6 +487,9 @@ class NoreplyTest(HandlerTest):
                 self.silently_closes(request)
         self.assertIsNone(self.world.queue())
 
+    def test_word_4_is_never_taken_for_it(self):
+        self.closes(b'set q 0 0 noreply', b'CLIENT_ERROR bad command line format\r\n')
+
     def test_too_large(self):
         self.world_of(max_request_size=5)
         self.silently_closes(b'set q 0 0 6 noreply\r\n123456\r\n')
@@ -888,8 +891,8 @@ class StatsTest(HandlerTest):
         self.assertEqual(self.of_queue(), {
             'items': 2, 'bytes': 5, 'total_items': 4, 'logsize': journal.size, 'expired_items': 1,
             'mem_items': 2, 'mem_bytes': 5, 'age': 2000, 'head_msec': 2000, 'discarded': 0, 'waiters': 0,
-            'open_transactions': 1, 'transactions': 2, 'canceled_transactions': 1, 'total_flushes': 0, 'journal_rewrites': 0,
-            'journal_rotations': 0, 'dead_letters': 0})
+            'open_transactions': 1, 'transactions': 2, 'canceled_transactions': 1, 'total_flushes': 0,
+            'journal_rewrites': 0, 'journal_rotations': 0, 'dead_letters': 0})
 
     def test_age(self):
         self.put(b'1', b'2')

@@ -1,4 +1,4 @@
-"""One queue: limits, order, expiry, open reads, flush, what its journal gets (spec queues 3, 4, 5, 10, 13)."""
+"""One queue: limits, order, expiry, open reads, flush, its journal's line (spec queues 3, 4, 5, 10)."""
 
 import unittest
 from collections import deque
