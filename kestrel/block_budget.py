@@ -2,7 +2,6 @@
 
 from kestrel.waiters import Waiter, Waiters
 
-LARGE_BLOCK = 65536         # blocks up to here are never held up
 FOREVER = float('inf')
 
 
@@ -28,9 +27,9 @@ class BlockBudget:
         if size < before:
             self.line.dismiss_all()
 
-    def wait_for_room(self, connection, wanted):
-        """Park the connection before it reads on in a block of which ``wanted`` bytes are missing."""
-        while (wanted > LARGE_BLOCK and self.total >= self.limit and not connection.leaving
+    def wait_for_room(self, connection, size):
+        """Park the connection before it reads up to ``size`` further bytes of a large block."""
+        while (self.total + size > self.limit and not connection.leaving
                and connection is not next(iter(self.held), connection)):
             waiter = Waiter(connection)
             self.line.join(waiter)

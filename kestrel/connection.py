@@ -73,15 +73,18 @@ class Connection:
 
     def serve(self, handler, budget):
         """Run the client's requests until it leaves or is to be closed."""
-        holding = False
+        parser = handler.parser
+        block = 0
         while True:
             wanted = handler.wants()
-            if wanted or holding:
-                held = handler.holds()
-                holding = held > 0
-                budget.hold(self, held)
-                if wanted > LARGE_BLOCK:
-                    budget.wait_for_room(self, wanted)
+            if wanted or parser.block != block:
+                if parser.block != block:
+                    # a block that ended and the next one: its place among the oldest is a new one
+                    budget.hold(self, 0)
+                    block = parser.block
+                budget.hold(self, parser.held)
+                if wanted and parser.size > LARGE_BLOCK:
+                    budget.wait_for_room(self, min(wanted, LARGEST_RECEIVE))
             data = self.read(wanted)
             if not data or not handler.receive(data):
                 return

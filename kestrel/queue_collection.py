@@ -37,7 +37,8 @@ def check_not_fanout(name):
 
     Fanout (spec queues 7) belongs into this module: a collection knows the children of a parent and feeds them.
     """
-    if b'+' in name:
+    parent, _, child = name.partition(b'+')
+    if parent and child:
         raise RequestError(b'SERVER_ERROR fanout queues are not supported yet: ' + name)
 
 
@@ -89,8 +90,17 @@ class QueueCollection:
                     new.append(name)
         except JournalError:
             for name in new:
-                self.delete(name)
+                self._undo(name)
             raise
+
+    def _undo(self, name):
+        """Take back a set-up that nobody has seen; who waits for the name goes on waiting."""
+        queue = self.queues.pop(name)
+        self.stats.queue_creates -= 1
+        line, queue.waiters = queue.waiters, Waiters()
+        if len(line):
+            self.expected[name] = line
+        queue.delete()
 
     def configure(self, config):
         """Apply a reloaded configuration to every queue (spec queues 14). Raises JournalError, nothing changed."""

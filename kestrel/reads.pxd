@@ -4,7 +4,7 @@ cdef class OpenReads:
     cdef dict by_name
 
     cpdef add(self, bytes name, queue, int xid)
-    cpdef int count(self, bytes name)
+    cpdef long long count(self, bytes name)
     cpdef confirm_oldest(self, bytes name, long long count)
     cpdef abort_oldest(self, bytes name)
     cpdef abort_all(self)

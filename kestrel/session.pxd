@@ -28,7 +28,7 @@ cdef class Session:
     cdef public ServerStats stats
     cdef public Clock clock
     cdef public OpenReads reads
-    cdef public int max_open
+    cdef public long long max_open
     cdef public bint reads_refused
     cdef public bint writes_refused
 
@@ -42,5 +42,5 @@ cdef class Session:
     cdef _fetch(self, PersistentQueue queue, bint opening, bint peek)
     @cython.locals(deadline=double, line=Waiters, waiter=Waiter, queue=PersistentQueue)
     cdef _wait(self, bytes name, double began, double timeout, bint opening, bint peek)
-    cdef _count_wait_without_item(self, bytes name, double began)
-    cpdef int open_count(self, bytes name)
+    cdef _count_wait_without_item(self, bytes name, double began, bint dismissed)
+    cpdef long long open_count(self, bytes name)

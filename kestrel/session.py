@@ -191,8 +191,8 @@ class Session:
             if not waiter.woken or not present:
                 break
             queue = self.collection.lookup(name)
-            if queue is None:
-                # deleted since it woke us
+            if queue is None or queue.waiters is not line:
+                # the queue that woke us is deleted; one of the same name may have come since
                 break
             item = self._fetch(queue, opening, peek)
             if item is None:
@@ -202,21 +202,24 @@ class Session:
             self.stats.get_hits += 1
             queue.stats.get_items_hit += 1
             return item
-        self._count_wait_without_item(name, began)
+        self._count_wait_without_item(name, began, waiter.dismissed)
         return None
 
-    def _count_wait_without_item(self, name, began):
+    def _count_wait_without_item(self, name, began, dismissed):
+        """``dismissed``: the queue was deleted or the server stops; that is a miss but no time-out."""
         stats = self.stats
         if self.connection.gone:
             stats.waiters_aborted += 1
             return
         waited = int((self.clock.monotonic() - began) * 1000)
         stats.get_misses += 1
-        stats.get_timeout_msec.add(waited)
+        if not dismissed:
+            stats.get_timeout_msec.add(waited)
         queue = self.collection.lookup(name)
         if queue is not None:
             queue.stats.get_items_miss += 1
-            queue.stats.get_timeout_msec.add(waited)
+            if not dismissed:
+                queue.stats.get_timeout_msec.add(waited)
 
     # -- open reads ------------------------------------------------------------------------------------------------
 

@@ -15,10 +15,9 @@ cdef class MemcacheHandler:
     cdef Session session
     cdef Connection connection
     cdef Services services
-    cdef MemcacheParser parser
+    cdef readonly MemcacheParser parser
 
     cpdef long long wants(self)
-    cpdef long long holds(self)
     @cython.locals(parser=MemcacheParser, connection=Connection, session=Session)
     cpdef bint receive(self, bytes data) except -1
 

@@ -39,10 +39,6 @@ class MemcacheHandler:
         """Bytes still missing of the present block, 0 outside one."""
         return self.parser.wants()
 
-    def holds(self):
-        """Bytes kept of a block that is not complete."""
-        return self.parser.held
-
     def receive(self, data):
         """Run every complete request of what has arrived. -> false when the connection is to be closed."""
         parser = self.parser
@@ -148,6 +144,7 @@ class GetKey:
         parts = key.split(b'/')
         self.name = parts[0]
         check_no_cr(self.name)
+        check_not_fanout(self.name)
         self.timeout = 0
         self.open = self.close = self.abort = self.peek = False
         if key and not key.strip(b'/'):

@@ -14,7 +14,8 @@ cdef class MemcacheParser:
     cdef public bytes data
     cdef public bint refused
     cdef public bint noreply
-    cdef long long size
+    cdef public long long block
+    cdef public long long size
     cdef long long missing
     cdef list chunks
     cdef public long long held

@@ -46,6 +46,8 @@ class MemcacheParser:
     refused  bool, the block was thrown away unread because no queue would take it: ``data`` is None
     noreply  bool, a ``set`` that wants no answer (D3)
 
+    block, held  int: number of the present or last incomplete block, and the bytes kept of it
+
     max_block  int, bytes: larger blocks are read and thrown away (D6)
     refuses    callable(words, size) -> bool: may a block above 64 KB be thrown away, because every queue it
                would go to refuses its size?
@@ -62,6 +64,7 @@ class MemcacheParser:
         self.data = None
         self.refused = False
         self.noreply = False
+        self.block = 0
         self.size = 0               # of the present block
         self.missing = -1           # bytes of the present block still to come, its CR LF included; -1: no block
         self.chunks = None          # what of it is here; None if it is thrown away
@@ -138,6 +141,7 @@ class MemcacheParser:
 
     def _begin_block(self, size):
         """A block that is not wholly there: collect it, or throw it away piece by piece."""
+        self.block += 1
         self.size = size
         self.missing = size + 2
         self.held = 0

@@ -26,7 +26,7 @@ class BudgetTest(unittest.TestCase):
 
     def test_under_the_limit_nobody_waits(self):
         self.budget.hold(self.a, LIMIT // 2)
-        self.budget.hold(self.b, LIMIT // 2 - 1)
+        self.budget.hold(self.b, LIMIT // 2 - LARGE)
         for connection in (self.a, self.b, self.c):
             self.assertTrue(self.wait(connection))
 
@@ -44,10 +44,10 @@ class BudgetTest(unittest.TestCase):
         self.assertTrue(self.wait(self.a))
         self.assertFalse(self.wait(self.b))
 
-    def test_small_blocks_are_never_held_up(self):
-        self.budget.hold(self.a, LIMIT)
-        for wanted in (0, 1, 65536):
-            self.assertTrue(self.wait(self.b, wanted))
+    def test_what_is_to_be_read_must_fit(self):
+        self.budget.hold(self.a, LIMIT - 100)
+        self.assertTrue(self.wait(self.b, 100))
+        self.assertFalse(self.wait(self.b, 101))
 
     def test_room_lets_all_look_again(self):
         self.budget.hold(self.a, LIMIT)
@@ -64,7 +64,7 @@ class BudgetTest(unittest.TestCase):
         self.budget.hold(self.b, 0)
         self.hub.turn()
         self.assertFalse(waits)
-        self.budget.hold(self.a, LIMIT - 1)
+        self.budget.hold(self.a, LIMIT - LARGE)
         self.hub.turn()
         self.assertTrue(waits)
 
