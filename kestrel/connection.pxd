@@ -2,6 +2,7 @@ cimport cython
 
 from kestrel.clock cimport Clock
 from kestrel.stats cimport ServerStats
+from kestrel.waiters cimport Waiter
 
 cdef int RUNNING
 cdef int READING
@@ -32,6 +33,8 @@ cdef class Connection:
     cdef Py_ssize_t out_size
     cdef object reader
     cdef bint reading
+    cdef object alarm
+    cdef double alarm_at
     cdef object idle_timer
     cdef double idle_since
 
@@ -42,7 +45,10 @@ cdef class Connection:
     cpdef _end_input(self)
     cdef _lose(self)
     cdef _stop_reader(self)
-    cpdef park(self, waiter, double deadline)
+    @cython.locals(now=double, until=double)
+    cpdef park(self, Waiter waiter, double deadline)
+    cdef _set_alarm(self, double until, double now)
+    cpdef _alarmed(self)
     cpdef resume_soon(self)
     cpdef _resume(self)
     cpdef write(self, bytes data)

@@ -18,7 +18,8 @@ SEND_AT = 262144            # collected replies are sent from here on (D6)
 KEPT_MEANWHILE = 65536      # bytes taken in while a request waits (D32)
 LINGER = 2.0                # seconds a closing connection goes on reading what it will not answer
 LINGER_BYTES = 67108864
-LONGEST_TIMER = 86400.0     # seconds: a wait without a deadline looks again once a day
+LONGEST_TIMER = 86400.0     # seconds
+NEVER = float('inf')
 LOOK_FOR_END = 0.05         # seconds
 TCP_CLOSE = 7               # states in TCP_INFO
 TCP_CLOSE_WAIT = 8
@@ -66,6 +67,8 @@ class Connection:
         self.reader = self.loop.io(sock.fileno(), READ)
         self.reading = True
         self.reader.start(self._readable)
+        self.alarm = None               # wakes a parked greenlet
+        self.alarm_at = NEVER
         self.idle_timer = None
         self.idle_since = 0.0
         if idle_limit:
@@ -144,6 +147,8 @@ class Connection:
         room = KEPT_MEANWHILE - len(self.kept)
         if room <= 0:
             self._stop_reader()
+            # from now on the parked greenlet looks for the end itself
+            self._resume()
             return
         data = self._receive(room)
         if data:
@@ -172,24 +177,41 @@ class Connection:
         if self.out:
             self.flush()
         while not (waiter.woken or waiter.dismissed or self.leaving):
-            left = deadline - self.clock.monotonic()
-            if left <= 0:
+            now = self.clock.monotonic()
+            if now >= deadline:
                 return
+            until = deadline
             if not self.reading:
                 # so much has arrived meanwhile that the watcher is off: the end of the input must be looked for
                 self._look_for_end()
-                left = min(left, LOOK_FOR_END)
-            timer = self.loop.timer(min(left, LONGEST_TIMER))
-            timer.start(self._resume)
-            try:
-                self.state = PARKED
-                self.to_hub()
-            finally:
-                self.state = RUNNING
-                timer.stop()
-                timer.close()
+                until = min(until, now + LOOK_FOR_END)
+            if until < self.alarm_at:
+                self._set_alarm(until, now)
+            self.state = PARKED
+            self.to_hub()
+            self.state = RUNNING
+        if not self.reading and not self.leaving:
+            self._look_for_end()
+
+    def _set_alarm(self, until, now):
+        """Have the parked greenlet look again at ``until``, at the latest in a day.
+
+        The alarm stays set when a wait ends before it. A consumer that waits again and again, always for the same
+        time, costs one timer in all that time instead of one a request.
+        """
+        if self.alarm is not None:
+            self.alarm.close()
+        until = min(until, now + LONGEST_TIMER)
+        self.alarm_at = until
+        self.alarm = self.loop.timer(until - now)
+        self.alarm.start(self._alarmed)
+
+    def _alarmed(self):
+        self.alarm_at = NEVER
+        self._resume()
 
     def _look_for_end(self):
+        """Learn from the kernel what the stopped read watcher cannot tell (D32)."""
         state = self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
         if state == TCP_CLOSE_WAIT:
             self.leaving = True
@@ -314,6 +336,8 @@ class Connection:
             self.reader.close()
             if self.idle_timer is not None:
                 self.idle_timer.close()
+            if self.alarm is not None:
+                self.alarm.close()
             self.sock.close()
             # the callbacks of the watchers are bound to this object, which is bound to the greenlet
             self.greenlet = self.to_client = self.reader = None

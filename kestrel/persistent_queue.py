@@ -225,7 +225,10 @@ class PersistentQueue:
     # -- the end ---------------------------------------------------------------------------------------------------
 
     def close(self):
-        """The server stops: nothing goes in or out any more; the journal is synced and closed."""
+        """The server stops: nothing goes in or out any more; the journal is synced and closed.
+
+        Unlike all other methods this one may run in a thread, once nobody waits any more.
+        """
         self.closed = True
         self.waiters.dismiss_all()
         if self.journal is not None:

@@ -109,12 +109,6 @@ class QueueCollection:
         for name, queue in self.queues.items():
             queue.configure(config.queue(name))
 
-    def close(self, on_step=lambda: None):
-        """Sync and close every queue; ``on_step`` is called after each."""
-        for queue in self.queues.values():
-            queue.close()
-            on_step()
-
     def dismiss_waiters(self):
         """Answer everybody who waits "no item" (D46)."""
         for line in list(self.expected.values()):

@@ -9,6 +9,10 @@ cdef dict COMMANDS
 cdef bytes STORED
 cdef bytes NOT_STORED
 cdef bytes END
+cdef bytes LINE_END
+cdef bytes LINE_END_AND_END
+cdef list _DECIMAL
+cdef int DECIMALS
 
 
 cdef class MemcacheHandler:
@@ -25,8 +29,24 @@ cdef class MemcacheHandler:
 @cython.locals(name=bytes, word=bytes, expiry='long long', flags='unsigned int')
 cpdef do_set(Session session, MemcacheParser request)
 
-@cython.locals(name=bytes, words=list, item=Item)
+cdef class GetKey:
+    cdef bytes name
+    cdef long long timeout
+    cdef bint open
+    cdef bint close
+    cdef bint abort
+    cdef bint peek
+
+    cdef bint fetches(self)
+
+
+@cython.locals(name=bytes, words=list, item=Item, key=GetKey)
 cpdef do_get(Session session, MemcacheParser request)
 
-@cython.locals(data=bytes)
-cdef bytes _value(MemcacheParser request, bytes name, Item item)
+@cython.locals(data=bytes, length=bytes, flags=bytes, line_end=bytes, size=Py_ssize_t)
+cdef bytes _value(MemcacheParser request, bytes name, Item item, bytes tail)
+
+
+@cython.locals(name=bytes, count='long long')
+cdef _get_key(Session session, GetKey key)
+cdef _check_fetch(Session session, bytes name, bint opening, long long count)

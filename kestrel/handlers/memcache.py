@@ -14,6 +14,12 @@ STORED = b'STORED\r\n'
 NOT_STORED = b'NOT_STORED\r\n'
 END = b'END\r\n'
 DELETED = b'DELETED\r\n'
+LINE_END = b'\r\n'
+LINE_END_AND_END = b'\r\nEND\r\n'
+
+# lengths of items as words: looking one up takes a fifth of the time of formatting it
+DECIMALS = 4097
+_DECIMAL = [b'%d' % number for number in range(DECIMALS)]
 
 NAME_REQUIRED = b'CLIENT_ERROR queue name required'
 INTERNAL_ERROR = b'SERVER_ERROR internal error'
@@ -182,21 +188,19 @@ def do_get(session, request):
         if session.reads_refused:
             session.check_reads()
         item = session.get(name, 0, False)
-        if item is None:
-            return END
-        return _value(request, name, item) + END
+        return END if item is None else _value(request, name, item, LINE_END_AND_END)
     if len(words) == 1:
         raise RequestError(NAME_REQUIRED)
     keys = [GetKey(word) for word in words[1:]]
     if len(keys) == 1:
         key = keys[0]
         item = _get_key(session, key)
-        return END if item is None else _value(request, key.name, item) + END
+        return END if item is None else _value(request, key.name, item, LINE_END_AND_END)
     _check_keys(session, keys)
     for key in keys:
         item = _get_key(session, key)
         if item is not None:
-            session.connection.write(_value(request, key.name, item))
+            session.connection.write(_value(request, key.name, item, LINE_END))
     return END
 
 
@@ -255,12 +259,14 @@ def _check_keys(session, keys):
         counts[name] = count
 
 
-def _value(request, name, item):
-    """``VALUE <q> <flags> <len>`` and the data; gets adds a cas number (D60)."""
+def _value(request, name, item, tail):
+    """``VALUE <q> <flags> <len>``, the data and what ends it, in one buffer; gets adds a cas number (D60)."""
     data = item.data
-    if request.verb == b'gets':
-        return b'VALUE %b %d %d 0\r\n%b\r\n' % (name, item.flags, len(data), data)
-    return b'VALUE %b %d %d\r\n%b\r\n' % (name, item.flags, len(data), data)
+    size = len(data)
+    length = _DECIMAL[size] if size < DECIMALS else b'%d' % size
+    flags = b' 0 ' if item.flags == 0 else b' %d ' % item.flags
+    line_end = b' 0\r\n' if request.verb == b'gets' else LINE_END
+    return b''.join((b'VALUE ', name, flags, length, line_end, data, tail))
 
 
 # -- monitor, confirm ----------------------------------------------------------------------------------------------
@@ -289,7 +295,7 @@ def do_monitor(session, request):
         if item is None:
             break
         sent += 1
-        connection.write(_value(request, name, item) + END)
+        connection.write(_value(request, name, item, LINE_END_AND_END))
     return END
 
 

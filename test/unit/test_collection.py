@@ -172,13 +172,6 @@ class LifeTest(unittest.TestCase):
         self.collection.dismiss_waiters()
         self.assertTrue(all(waiter.dismissed for waiter in waiters))
 
-    def test_close(self):
-        queues = [self.collection.need(name) for name in (b'a', b'b')]
-        waiter = self.wait(b'a', 'a')
-        steps = []
-        self.collection.close(lambda: steps.append(sum(queue.closed for queue in queues)))
-        self.assertEqual((steps, waiter.dismissed), ([1, 2], True))
-
     # -- reload
 
     def test_reload_changes_queues_that_are_there(self):
@@ -226,7 +219,8 @@ class SpoolCollectionTest(SpoolTest):
         collection = self.loaded()
         collection.need(b'a').put(b'1', 0, 0, False)
         collection.need(b'b')
-        collection.close()
+        for queue in collection.queues.values():
+            queue.close()
         again = self.loaded()
         self.assertEqual(list(again.names()), [b'a', b'b'])
         self.assertEqual([item.data for item in again.lookup(b'a').items], [b'1'])
@@ -251,7 +245,8 @@ class SpoolCollectionTest(SpoolTest):
         collection = self.loaded({b'x': {'keep_journal': False}})
         self.assertIsNone(collection.lookup(b'x').journal)
         collection.need(b'x').put(b'1', 0, 0, False)
-        collection.close()
+        for queue in collection.queues.values():
+            queue.close()
         self.assertEqual(self.read('x'), b'\x01\x01')
         self.assertEqual(len([line for line in self.log.lines if 'WARNING' in line and 'x' in line]), 1)
 
@@ -285,11 +280,12 @@ class SpoolCollectionTest(SpoolTest):
         self.assertEqual((list(collection.queues), queue.max_items), ([b'q'], 2147483647))
         self.assertEqual(collection.config.queue(b'q').max_items, 2147483647)
 
-    def test_journal_that_cannot_be_closed_does_not_keep_the_others_from_it(self):
+    def test_journal_that_cannot_be_synced_closes(self):
         collection = self.loaded()
         queues = [collection.need(name) for name in (b'a', b'b', b'c')]
         for queue in queues:
             queue.put(b'1', 0, 0, False)
         self.system.faults['fsync'] = errno.EIO
-        collection.close()
+        for queue in queues:
+            queue.close()
         self.assertTrue(all(queue.closed for queue in queues))
