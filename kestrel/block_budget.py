@@ -29,6 +29,7 @@ class BlockBudget:
 
     def wait_for_room(self, connection, size):
         """Park the connection before it reads up to ``size`` further bytes of a large block."""
+        connection.flush()
         while (self.total + size > self.limit and not connection.leaving
                and connection is not next(iter(self.held), connection)):
             waiter = Waiter(connection)

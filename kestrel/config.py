@@ -66,6 +66,10 @@ class QueueSettings(Settings):
     ``sync_journal`` is None for never, 0 for before each answer, else microseconds.
     """
 
+    def replaced(self, **values):
+        """-> QueueSettings like these but for ``values``."""
+        return QueueSettings(**{**vars(self), **values})
+
 
 class Config:
     """A whole configuration.
@@ -91,7 +95,7 @@ class Config:
         self._own = {}
         # Parents first: a child inherits the parent's result (spec config 5).
         for name in sorted(queues, key=lambda name: b'+' in name):
-            self._own[name] = QueueSettings(**{**vars(self._inherited(name)), **queues[name]})
+            self._own[name] = self._inherited(name).replaced(**queues[name])
 
     def queue(self, name):
         """The ``QueueSettings`` in force for the queue ``name`` (bytes), with or without a section."""
@@ -101,9 +105,8 @@ class Config:
         parent, plus, _ = name.partition(b'+')
         return self.queue(parent) if plus else self._default
 
-    def dump(self, name):
-        """The settings in force for a queue as (key, value) pairs of str, in configuration syntax (D20)."""
-        found = self.queue(name)
+    def dump(self, found):
+        """A ``QueueSettings`` as (key, value) pairs of str, in configuration syntax (D20)."""
         return [(key, settings.format_value(self._table.kind('default', key), getattr(found, key)))
                 for key in self._table.keys('default')]
 

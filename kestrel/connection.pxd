@@ -44,6 +44,7 @@ cdef class Connection:
     cpdef _readable(self)
     cpdef _end_input(self)
     cdef _lose(self)
+    cdef _start_reader(self)
     cdef _stop_reader(self)
     @cython.locals(now=double, until=double)
     cpdef park(self, Waiter waiter, double deadline)

@@ -99,15 +99,12 @@ class Connection:
 
         wanted  bytes still missing of a large block, 0 otherwise
         """
-        if self.out:
-            self.flush()
+        self.flush()
         if self.gone:
             return b''
         if self.kept:
             kept, self.kept = self.kept, b''
-            if not self.reading and not self.input_ended:
-                self.reading = True
-                self.reader.start(self._readable)
+            self._start_reader()
             return kept
         size = RECEIVE
         if wanted > RECEIVE:
@@ -165,6 +162,11 @@ class Connection:
         self.gone = True
         self._end_input()
 
+    def _start_reader(self):
+        if not self.reading and not self.input_ended:
+            self.reading = True
+            self.reader.start(self._readable)
+
     def _stop_reader(self):
         if self.reading:
             self.reading = False
@@ -174,8 +176,6 @@ class Connection:
 
     def park(self, waiter, deadline):
         """Wait until ``waiter`` is woken or dismissed, the monotonic clock shows ``deadline``, or the input ends."""
-        if self.out:
-            self.flush()
         while not (waiter.woken or waiter.dismissed or self.leaving):
             now = self.clock.monotonic()
             if now >= deadline:
@@ -240,23 +240,30 @@ class Connection:
             self.flush()
 
     def flush(self):
-        """Send everything collected; blocks while the client does not read. What cannot be sent is dropped."""
+        """Send everything collected, waiting while the client does not read. What cannot be sent is dropped.
+
+        -> true if it had to wait, so that others have run meanwhile.
+        """
         out = self.out
+        if not out:
+            return False
         data = out[0] if len(out) == 1 else b''.join(out)
         self.out = []
         self.out_size = 0
         if self.gone:
-            return
+            return False
         try:
             sent = self.send(data)
         except BlockingIOError:
             sent = 0
         except OSError:
             self._lose()
-            return
+            return False
         self.stats.bytes_written += sent
-        if sent < len(data):
-            self._flush_slowly(memoryview(data)[sent:])
+        if sent == len(data):
+            return False
+        self._flush_slowly(memoryview(data)[sent:])
+        return True
 
     def _flush_slowly(self, rest):
         writer = self.loop.io(self.sock.fileno(), WRITE)
@@ -326,8 +333,7 @@ class Connection:
         """Close the socket; if it ``lingers``, read on for a while first: a client that is still sending must get to
         read why it is closed, but closing with unread input makes the kernel send an RST that destroys the reply.
         """
-        if self.out:
-            self.flush()
+        self.flush()
         try:
             if self.lingers and not self.input_ended:
                 self._linger()
@@ -339,8 +345,9 @@ class Connection:
             if self.alarm is not None:
                 self.alarm.close()
             self.sock.close()
-            # the callbacks of the watchers are bound to this object, which is bound to the greenlet
-            self.greenlet = self.to_client = self.reader = None
+            # The callbacks of the watchers are bound to this object, which is bound to the greenlet. No cycle may
+            # be left: the collector does not look at what has grown old.
+            self.greenlet = self.to_client = self.reader = self.alarm = self.idle_timer = None
 
     def _linger(self):
         try:
@@ -351,6 +358,7 @@ class Connection:
         timer = self.loop.timer(LINGER)
         timer.start(self.stop)
         self.kept = b''
+        self._start_reader()
         dropped = 0
         try:
             while dropped < LINGER_BYTES and self.clock.monotonic() < deadline:

@@ -49,9 +49,10 @@ def run(configuration):
     server = KestrelServer(configuration, handle, on_stop_step=_expect_progress)
     # replay makes millions of objects and no garbage: collecting meanwhile takes two thirds of its time uncompiled
     gc.disable()
-    # until it serves, a signal ends the process at once: nothing has been acknowledged
-    server.start()
+    # during the replay a signal ends the process at once: nothing has been acknowledged yet
+    server.load()
     signals = _Signals(server, handle)
+    server.listen()
     _settle_garbage_collection()
     server.wait()
     signals.cancel()

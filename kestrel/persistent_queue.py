@@ -46,15 +46,22 @@ class PersistentQueue:
             self.items = recovered.items
             self.bytes = recovered.bytes
             self.xid = recovered.counter
+        self.settings = None
         self.configure(settings)
 
     def configure(self, settings):
-        """Take new settings (at set-up and at reload); they count from the next operation on (spec config 6)."""
+        """Take new settings (at set-up and at reload); they count from the next operation on (spec config 6).
+
+        ``keep_journal`` and ``sync_journal`` stay as they were at set-up.
+        """
+        if self.settings is not None:
+            settings = settings.replaced(keep_journal=self.settings.keep_journal,
+                                         sync_journal=self.settings.sync_journal)
         self.settings = settings
         self.max_items = UNLIMITED if settings.max_items is None else settings.max_items
         self.max_size = UNLIMITED if settings.max_size is None else settings.max_size
         self.max_item_size = UNLIMITED if settings.max_item_size is None else settings.max_item_size
-        self.max_age = 0 if settings.max_age is None else max(1, settings.max_age // 1000)
+        self.max_age = 0 if settings.max_age is None else settings.max_age // 1000
         self.ages = settings.max_age is not None
         self.max_sweep = UNLIMITED if settings.max_expire_sweep is None else settings.max_expire_sweep
         self.discards = settings.discard_old_when_full
@@ -115,12 +122,12 @@ class PersistentQueue:
         count = len(self.items)
         size = self.bytes
         heads = 0
-        while count - heads >= self.max_items or size >= self.max_size:
-            if heads == count:
-                return -1
-            size -= len(self.items[heads].data)
+        for item in self.items:
+            if count - heads < self.max_items and size < self.max_size:
+                return heads
+            size -= len(item.data)
             heads += 1
-        return heads
+        return heads if self.max_items > 0 and self.max_size > 0 else -1
 
     def _sample(self):
         stats = self.stats
@@ -189,7 +196,7 @@ class PersistentQueue:
 
     def _expired(self, item, now):
         """Past the expiry in force: that of the put, or ``max_age`` as configured now (spec queues 5)."""
-        return (item.expiry != 0 and item.expiry < now) or (self.ages and item.add_time + self.max_age < now)
+        return (item.expiry != 0 and item.expiry < now) or (self.ages and item.add_time < now - self.max_age)
 
     def sweep(self, limit):
         """Drop expired items from the head, at most ``limit`` and at most one slice. -> how many."""

@@ -67,9 +67,9 @@ def queue_lines(queue):
     ))
 
 
-def config_lines(config, name):
-    """-> list of (key, value), both bytes: the settings of one queue, in configuration syntax (D20)."""
-    return _encode(config.dump(name))
+def config_lines(config, queue):
+    """-> list of (key, value), both bytes: the settings in force of one queue, in configuration syntax (D20)."""
+    return _encode(config.dump(queue.settings))
 
 
 def _encode(pairs):

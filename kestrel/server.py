@@ -74,6 +74,11 @@ class ClientListener(StreamServer):
         self.pause = self.loop.timer(0.1)
         self.pause.start(self.start_accepting)
 
+    def close(self):
+        if self.pause is not None:
+            self.pause.close()
+        super().close()
+
 
 class KestrelServer:
     """One server. ``start``, then ``wait`` until it has stopped; two of them fit into one process.
@@ -104,6 +109,7 @@ class KestrelServer:
         self.background = None
         if settings.expiration_timer_frequency:
             self.background = Background(self.services, settings.expiration_timer_frequency / 1000000)
+        self.sockets = []
         self.listeners = []
         self.connections = set()
         self.drained = Event()
@@ -114,29 +120,40 @@ class KestrelServer:
     # -- start -----------------------------------------------------------------------------------------------------
 
     def start(self):
-        """Lock the spool, replay it, then listen. Raises StartError, with nothing left behind."""
+        """``load``, then ``listen``. Raises StartError, with nothing left behind."""
+        self.load()
+        self.listen()
+
+    def load(self):
+        """Bind the port, lock the spool and replay it (D28). Raises StartError."""
         settings = self.config.server
         for warning in self.config.warnings:
             self.log.warning('%s', warning)
-        sockets = []
         try:
-            # the port is bound before anything is replayed or changed on disk, and listens after that (D28)
+            # the port is bound before anything is replayed or changed on disk, and listens after that
             if settings.memcache_listen_port is not None:
-                sockets.append(_bind(settings.listen_address, settings.memcache_listen_port))
+                self.sockets.append(_bind(settings.listen_address, settings.memcache_listen_port))
             self.collection.load(self.disk.lock_spool(settings.queue_path))
-            for sock in sockets:
-                self._listen(sock)
         except JournalError as error:
-            self._abandon(sockets)
+            self._abandon()
             raise StartError('%s: a queue cannot be set up: %s' % (settings.queue_path, error.why)) from error
         except BaseException:
-            self._abandon(sockets)
+            self._abandon()
+            raise
+
+    def listen(self):
+        """Open the client ports. Raises StartError."""
+        try:
+            for sock in self.sockets:
+                self._listen(sock)
+        except BaseException:
+            self._abandon()
             raise
         if self.background is not None:
             self.background.start()
         self.log.info('kestrel %s ready: %d queues in %s, %s', __version__, len(self.collection.queues),
-                      settings.queue_path, ', '.join(['memcache on %s:%d' % sock.getsockname()[:2]
-                                                      for sock in sockets]) or 'no port open')
+                      self.config.server.queue_path, ', '.join(['memcache on %s:%d' % sock.getsockname()[:2]
+                                                                for sock in self.sockets]) or 'no port open')
 
     def _listen(self, sock):
         backlog = self.config.server.connection_backlog
@@ -149,10 +166,10 @@ class KestrelServer:
         listener.start()
         self.listeners.append(listener)
 
-    def _abandon(self, sockets):
+    def _abandon(self):
         for listener in self.listeners:
             listener.close()
-        for sock in sockets:
+        for sock in self.sockets:
             sock.close()
         self.disk.unlock_spool()
 
@@ -160,20 +177,25 @@ class KestrelServer:
 
     def _serve(self, sock, address):
         """One client, in its own greenlet."""
+        if self.stopping:
+            sock.close()
+            return
         stats = self.stats
         stats.connections += 1
         stats.total_connections += 1
-        trace = self.config.server.enable_session_trace
+        trace = self.services.settings.enable_session_trace
         if trace:
             self.log.info('session begins: %s', address)
         connection = Connection(sock, address, stats, self.clock, self.idle_limit)
         self.connections.add(connection)
-        session = Session(self.services, connection, stats.connections)
+        session = None
         try:
+            session = Session(self.services, connection, stats.connections)
             connection.serve(MemcacheHandler(session, connection, self.services), self.budget)
         finally:
             self.budget.hold(connection, 0)
-            session.close()
+            if session is not None:
+                session.close()
             connection.close()
             self.connections.discard(connection)
             stats.connections -= 1

@@ -42,5 +42,7 @@ cdef class Session:
     cdef _fetch(self, PersistentQueue queue, bint opening, bint peek)
     @cython.locals(deadline=double, line=Waiters, waiter=Waiter, queue=PersistentQueue)
     cdef _wait(self, bytes name, double began, double timeout, bint opening, bint peek)
+    @cython.locals(queue=PersistentQueue, item=Item)
+    cdef _look_again(self, bytes name, bint opening, bint peek)
     cdef _count_wait_without_item(self, bytes name, double began, bint dismissed)
     cpdef long long open_count(self, bytes name)

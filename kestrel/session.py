@@ -156,6 +156,8 @@ class Session:
             now = self.clock.now_ms()
             if queue.stale(now):
                 self.connection.pause()
+                if self.connection.gone:
+                    return None
                 now = self.clock.now_ms()
         if peek:
             return queue.head()
@@ -176,7 +178,15 @@ class Session:
         """
         connection = self.connection
         deadline = began + timeout / 1000
+        # Nobody stands in line while its replies are on their way to a slow reader: it could not take the item it
+        # is woken for, and those behind it would wait on.
+        look_again = connection.flush()
         while True:
+            if look_again:
+                item = self._look_again(name, opening, peek)
+                if item is not None:
+                    return item
+            look_again = False
             line = self.collection.line_for(name)
             waiter = Waiter(connection)
             line.join(waiter)
@@ -194,16 +204,22 @@ class Session:
             if queue is None or queue.waiters is not line:
                 # the queue that woke us is deleted; one of the same name may have come since
                 break
-            item = self._fetch(queue, opening, peek)
-            if item is None:
-                continue
-            if peek:
+            item = self._look_again(name, opening, peek)
+            if peek or connection.leaving:
                 line.wake_one()
-            self.stats.get_hits += 1
-            queue.stats.get_items_hit += 1
-            return item
+            if item is not None:
+                return item
         self._count_wait_without_item(name, began, waiter.dismissed)
         return None
+
+    def _look_again(self, name, opening, peek):
+        """A fetch after others have run. -> Item or None; counts a hit."""
+        queue = self.collection.lookup(name)
+        item = None if queue is None else self._fetch(queue, opening, peek)
+        if item is not None:
+            self.stats.get_hits += 1
+            queue.stats.get_items_hit += 1
+        return item
 
     def _count_wait_without_item(self, name, began, dismissed):
         """``dismissed``: the queue was deleted or the server stops; that is a miss but no time-out."""

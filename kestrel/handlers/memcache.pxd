@@ -13,6 +13,7 @@ cdef bytes LINE_END
 cdef bytes LINE_END_AND_END
 cdef list _DECIMAL
 cdef int DECIMALS
+cdef int TURN
 
 
 cdef class MemcacheHandler:
@@ -22,7 +23,7 @@ cdef class MemcacheHandler:
     cdef readonly MemcacheParser parser
 
     cpdef long long wants(self)
-    @cython.locals(parser=MemcacheParser, connection=Connection, session=Session)
+    @cython.locals(parser=MemcacheParser, connection=Connection, session=Session, ran=long)
     cpdef bint receive(self, bytes data) except -1
 
 

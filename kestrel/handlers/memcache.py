@@ -23,6 +23,7 @@ _DECIMAL = [b'%d' % number for number in range(DECIMALS)]
 
 NAME_REQUIRED = b'CLIENT_ERROR queue name required'
 INTERNAL_ERROR = b'SERVER_ERROR internal error'
+TURN = 64                   # pipelined requests after which others get their turn
 ABSOLUTE_FROM = 1000000     # seconds: an exptime from here on counts from 1970 (spec memcache 4.2)
 MAX_FLAGS = 4294967295
 
@@ -36,10 +37,7 @@ class MemcacheHandler:
         self.session = session
         self.connection = connection
         self.services = services
-        self.parser = MemcacheParser(services.settings.max_request_size, self._refuses)
-
-    def _refuses(self, words, size):
-        return self.session.refuses_size(words[1].partition(b'/')[0], size)
+        self.parser = MemcacheParser(services.settings.max_request_size, session.refuses_size)
 
     def wants(self):
         """Bytes still missing of the present block, 0 outside one."""
@@ -50,6 +48,7 @@ class MemcacheHandler:
         parser = self.parser
         connection = self.connection
         session = self.session
+        ran = 0
         try:
             parser.feed(data)
             while True:
@@ -61,6 +60,9 @@ class MemcacheHandler:
                         reply = command(session, parser)
                         if reply is not None:
                             connection.write(reply)
+                        ran += 1
+                        if ran % TURN == 0:
+                            connection.pause()
                         if connection.gone:
                             return False
                     return True
@@ -198,6 +200,9 @@ def do_get(session, request):
         return END if item is None else _value(request, key.name, item, LINE_END_AND_END)
     _check_keys(session, keys)
     for key in keys:
+        if session.connection.gone:
+            # nothing more is taken for a client that cannot get it (D61)
+            break
         item = _get_key(session, key)
         if item is not None:
             session.connection.write(_value(request, key.name, item, LINE_END))
@@ -375,7 +380,7 @@ def do_flush_all_expired(session, request):
 def do_stats(session, request):
     for key, value in report.server_lines(session.services):
         session.connection.write(b'STAT %b %b\r\n' % (key, value))
-    for name in session.collection.names():
+    for name in _in_turns(session, session.collection.names()):
         queue = session.collection.lookup(name)
         if queue is not None:
             prefix = b'STAT queue_' + name
@@ -384,18 +389,26 @@ def do_stats(session, request):
     return END
 
 
+def _in_turns(session, names):
+    """The names; others get their turn before the first and after each hundred."""
+    for number, name in enumerate(names):
+        if number % 100 == 0:
+            session.connection.pause()
+        yield name
+
+
 def do_dump_stats(session, request):
     return _dump(session, request, report.queue_lines)
 
 
 def do_dump_config(session, request):
     config = session.collection.config
-    return _dump(session, request, lambda queue: report.config_lines(config, queue.name))
+    return _dump(session, request, lambda queue: report.config_lines(config, queue))
 
 
 def _dump(session, request, lines_of):
     names = request.words[1:] or session.collection.names()
-    for name in names:
+    for name in _in_turns(session, names):
         queue = session.collection.lookup(name)
         lines = [] if queue is None else lines_of(queue)
         body = b'\r\n  '.join([key + b'=' + value for key, value in lines])
@@ -423,6 +436,7 @@ def do_status(session, request):
 
 def do_reload(session, request):
     session.check_admin()
+    session.connection.pause()
     why = session.services.control.reload()
     if why is not None:
         raise RequestError(b'SERVER_ERROR ' + why.encode('utf-8', 'replace'))

@@ -27,5 +27,6 @@ cdef class MemcacheParser:
     cdef bint _begin_block(self, long long size) except -1
     @cython.locals(buffer=bytes, available=Py_ssize_t, taken=Py_ssize_t)
     cdef bint _continue_block(self) except -1
+    cdef _keep(self, bytes piece)
     cdef bint _starve(self)
     cpdef long long wants(self)

@@ -13,6 +13,7 @@ from kestrel.protocol.numbers import I32_MAX, parse_integer
 
 MAX_LINE = 8192             # with its LF (D6)
 LARGE_BLOCK = 65536         # blocks up to here are collected before any limit is asked
+SMALL_PIECE = 4096
 
 STORAGE = frozenset((b'set', b'add', b'replace', b'append', b'prepend', b'cas'))
 
@@ -49,7 +50,7 @@ class MemcacheParser:
     block, held  int: number of the present or last incomplete block, and the bytes kept of it
 
     max_block  int, bytes: larger blocks are read and thrown away (D6)
-    refuses    callable(words, size) -> bool: may a block above 64 KB be thrown away, because every queue it
+    refuses    callable(queue name, size) -> bool: may a block above 64 KB be thrown away, because every queue it
                would go to refuses its size?
     """
 
@@ -92,6 +93,9 @@ class MemcacheParser:
         if eol < 0:
             if len(buffer) - start >= MAX_LINE:
                 raise HangUp(LINE_TOO_LONG)
+            # an idle connection keeps no item alive
+            self.words = None
+            self.data = None
             return self._starve()
         if eol - start >= MAX_LINE:
             raise HangUp(LINE_TOO_LONG)
@@ -146,7 +150,7 @@ class MemcacheParser:
         self.missing = size + 2
         self.held = 0
         self.refused = (size > self.max_block or (
-            size > LARGE_BLOCK and self.verb == b'set' and self.refuses(self.words, size)))
+            size > LARGE_BLOCK and self.verb == b'set' and self.refuses(self.words[1].partition(b'/')[0], size)))
         self.chunks = None if self.refused else []
         return self._continue_block()
 
@@ -156,10 +160,7 @@ class MemcacheParser:
         if self.missing > 2 and available > 0:
             taken = min(available, self.missing - 2)
             if self.chunks is not None:
-                if taken == len(buffer):
-                    self.chunks.append(buffer)
-                else:
-                    self.chunks.append(buffer[self.pos:self.pos + taken])
+                self._keep(buffer if taken == len(buffer) else buffer[self.pos:self.pos + taken])
                 self.held += taken
             self.pos += taken
             self.missing -= taken
@@ -181,6 +182,16 @@ class MemcacheParser:
         elif self.size > self.max_block:
             raise RequestError(TOO_LARGE)
         return True
+
+    def _keep(self, piece):
+        """Add a piece to the block. Small ones are gathered: as objects of their own they take 40 bytes more each."""
+        chunks = self.chunks
+        if len(piece) >= SMALL_PIECE:
+            chunks.append(piece)
+        elif chunks and type(chunks[-1]) is bytearray:
+            chunks[-1].extend(piece)
+        else:
+            chunks.append(bytearray(piece))
 
     def _starve(self):
         """More bytes are needed. An idle connection keeps none of its last receive alive."""

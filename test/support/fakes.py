@@ -10,6 +10,7 @@ import types
 
 from greenlet import getcurrent, greenlet
 
+from kestrel.config import QueueSettings
 from kestrel.connection import Connection
 from kestrel.handlers.memcache import MemcacheHandler
 from kestrel.journal.journal import Journal
@@ -37,7 +38,7 @@ SERVER_DEFAULTS = {
 
 def queue_settings(**changed):
     """The settings of a queue: the defaults, but without a journal."""
-    return types.SimpleNamespace(**{**QUEUE_DEFAULTS, **changed})
+    return QueueSettings(**{**QUEUE_DEFAULTS, **changed})
 
 
 class FakeConfig:
@@ -50,8 +51,8 @@ class FakeConfig:
     def queue(self, name):
         return queue_settings(**{**self.default, **self.queues.get(name, {})})
 
-    def dump(self, name):
-        return [('max_items', str(self.queue(name).max_items)), ('max_age', 'none')]
+    def dump(self, settings):
+        return [('max_items', str(settings.max_items)), ('max_age', 'none')]
 
 
 class LineJournal(Journal):
@@ -134,7 +135,7 @@ class FakeConnection(Connection):
         self.sent += data
 
     def flush(self):
-        pass
+        return False
 
     def park(self, waiter, deadline):
         while not (waiter.woken or waiter.dismissed or self.leaving):

@@ -305,7 +305,7 @@ class DumpTest(ConfigTestCase):
     def test_order_and_form(self):
         loaded = self.load('[default]\nmax_age = 90s\n[queues]\n[[q]]\nmax_age = 30m\nmax_size = none\n'
                            'sync_journal = 0\nkeep_journal = no\nmax_memory_size = 16777217\n')
-        self.assertEqual(loaded.dump(b'q'), [
+        self.assertEqual(loaded.dump(loaded.queue(b'q')), [
             ('max_items', '2147483647'), ('max_size', 'none'), ('max_item_size', '9223372036854775807'),
             ('max_age', '30m'), ('default_journal_size', '16MB'), ('max_memory_size', '16777217'),
             ('max_journal_size', '1GB'), ('min_journal_compact_delay', '1m'),
@@ -316,8 +316,8 @@ class DumpTest(ConfigTestCase):
             ('open_transaction_timeout', 'none'), ('white_list_client_id_for_dequeue', 'none'),
             ('white_list_client_id_for_enqueue', 'none'), ('max_deliveries', 'none'),
             ('dead_letter_queue', 'none')])
-        self.assertEqual(dict(loaded.dump(b'other'))['max_age'], '90s')
-        self.assertEqual(dict(loaded.dump(b'other'))['sync_journal'], 'never')
+        self.assertEqual(dict(loaded.dump(loaded.queue(b'other')))['max_age'], '90s')
+        self.assertEqual(dict(loaded.dump(loaded.queue(b'other')))['sync_journal'], 'never')
 
     def test_it_reads_back(self):
         for key, kind in table()['default'].items():
@@ -326,7 +326,7 @@ class DumpTest(ConfigTestCase):
                     text = settings.format_value(kind, value)
                     self.assertEqual(settings.CHECKS[kind](text), value)
         loaded = self.load('[default]\nmax_age = 3661s\nmin_journal_compact_delay = 1001us\nmax_size = 5KB\n')
-        text = '[default]\n' + ''.join(f'{key} = {value}\n' for key, value in loaded.dump(b'q'))
+        text = '[default]\n' + ''.join(f'{key} = {value}\n' for key, value in loaded.dump(loaded.queue(b'q')))
         self.assertEqual(self.load(text).queue(b'q'), loaded.queue(b'q'))
 
     def test_quotes(self):

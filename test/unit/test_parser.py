@@ -288,14 +288,18 @@ class StateTest(unittest.TestCase):
         self.assertIsNone(reader.parser.data)
 
     def test_refused(self):
-        reader = Reader(max_block=10 ** 6, refuses=lambda words, size: True)
+        reader = Reader(max_block=10 ** 6, refuses=lambda name, size: True)
         reader.take(b'set q 0 0 65537\r\n' + b'x' * 65000)
         reader.take(b'x' * 537 + b'\r\n')
         self.assertTrue(reader.parser.refused)
         self.assertIsNone(reader.parser.data)
         reader.take(b'set q 0 0 1\r\na\r\n')
         self.assertFalse(reader.parser.refused)
-        self.assertEqual(reader.parser.data, b'a')
+
+    def test_no_item_is_kept_alive_once_it_is_worked_off(self):
+        reader = Reader()
+        reader.take(b'set q 0 0 1\r\na\r\n')
+        self.assertEqual((reader.parser.data, reader.parser.words), (None, None))
 
     def test_too_large_and_on(self):
         big = b'set q 0 0 1001\r\n' + b'x' * 1001 + b'\r\n'
@@ -305,8 +309,8 @@ class StateTest(unittest.TestCase):
 class LimitsTest(unittest.TestCase):
     """D6: blocks that nobody will take."""
 
-    def refuse(self, words, size):
-        self.asked.append((words, size))
+    def refuse(self, name, size):
+        self.asked.append((name, size))
         return True
 
     def setUp(self):
@@ -324,7 +328,7 @@ class LimitsTest(unittest.TestCase):
     def test_large_block_that_the_queue_refuses(self):
         reader = Reader(max_block=10 ** 7, refuses=self.refuse)
         self.send(reader, LARGE + 1)
-        self.assertEqual(self.asked, [([b'set', b'q', b'0', b'0', b'65537'], 65537)])
+        self.assertEqual(self.asked, [(b'q', 65537)])
         self.assertEqual(reader.outcomes, [[b'set', b'q', b'0', b'0', b'65537']])
 
     def test_its_end_is_checked(self):
