@@ -31,14 +31,14 @@ cdef class MemcacheHandler:
 cpdef do_set(Session session, MemcacheParser request)
 
 cdef class GetKey:
-    cdef bytes name
-    cdef long long timeout
-    cdef bint open
-    cdef bint close
-    cdef bint abort
-    cdef bint peek
+    cdef public bytes name
+    cdef public long long timeout
+    cdef public bint open
+    cdef public bint close
+    cdef public bint abort
+    cdef public bint peek
 
-    cdef bint fetches(self)
+    cpdef bint fetches(self)
 
 
 @cython.locals(name=bytes, words=list, item=Item, key=GetKey)
