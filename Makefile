@@ -8,8 +8,6 @@ CONFIG ?= etc/kestrel/development.conf
 LANES ?=
 SUITES ?=
 TESTS ?=
-# added to what Python itself was compiled with; debugging information takes a third of the time
-CFLAGS ?= -O2 -g0
 # make bench: words for test/bench/bench.py
 BENCH ?=
 
@@ -20,7 +18,7 @@ VENV_STAMP := $(VENV)/complete-$(VENV_KEY)
 
 # A tree holds the whole package, compiled where that is possible; nothing is compiled beside the sources.
 TREE := build/tree-pypi/lib
-make_tree = CFLAGS="$(CFLAGS)" $(1) setup.py -q build --parallel=2 --build-base=build/tree-$(2) --build-lib=build/tree-$(2)/lib \
+make_tree = $(1) setup.py -q build --parallel=2 --build-base=build/tree-$(2) --build-lib=build/tree-$(2)/lib \
             2>build/tree-$(2).log || { cat build/tree-$(2).log >&2; exit 1; }
 
 .PHONY: help run test test-long bench build clean venv tree-pypi tree-debian

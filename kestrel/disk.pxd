@@ -20,4 +20,5 @@ cdef class AppendFile:
     cdef _write_rest(self, rest)
     cdef _cut(self)
     cdef _open(self)
+    cdef _find_or_create(self)
     cdef bint _name_is_new(self) except -1

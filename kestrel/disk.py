@@ -7,12 +7,16 @@ fails. Paths are bytes. What the system refuses comes out as OSError, unless sai
 import errno
 import fcntl
 import os
+import stat
 
 from kestrel.errors import StartError
 
 FILE_MODE = 0o640
 FOLDER_MODE = 0o750
 COPY_BLOCK = 1 << 20
+# Without O_NONBLOCK, which says nothing to regular files, opening a FIFO would wait for whoever has its other
+# end, and the whole server with it.
+ALWAYS = os.O_CLOEXEC | os.O_NONBLOCK
 
 
 def as_path(path):
@@ -32,6 +36,15 @@ def lock_owner(locks, device, inode):
         if len(words) > 5 and words[1] == 'FLOCK' and words[5] == wanted and words[4].isdigit():
             return int(words[4]) or None
     return None
+
+
+def _is_file(entry):
+    """Is an os.DirEntry a regular file or a symlink to one?"""
+    try:
+        return entry.is_file()
+    except OSError:
+        # A symlink to itself, into a folder of others, or too long: nothing that holds a queue can be meant.
+        return False
 
 
 class Disk:
@@ -121,9 +134,13 @@ class Disk:
         return lock_owner(locks, status.st_dev, status.st_ino)
 
     def list(self, path):
-        """The content of a folder: [(name, bytes; is it a regular file, bool)] in no order."""
+        """The content of a folder: [(name, bytes; is it a regular file, bool)] in no order.
+
+        A symlink to a regular file is one, as for the original: whoever moves a large queue to another disk
+        may leave a link in its place.
+        """
         with self.system.scandir(path) as entries:
-            return [(entry.name, entry.is_file()) for entry in entries]
+            return [(entry.name, _is_file(entry)) for entry in entries]
 
     # --- names
 
@@ -245,15 +262,33 @@ class BackgroundSync:
     def __init__(self, disk, path, name_is_new):
         self._disk = disk
         self._folder = os.path.dirname(path) if name_is_new else None
-        self._descriptor = disk.system.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        # In a list, because pop is one step for all threads: the descriptor has one taker, even if the thread
+        # pool failed to start this and begins it all the same.
+        self._held = [disk.system.open(path, os.O_RDONLY | ALWAYS)]
 
     def __call__(self):
+        """Do it. Raises OSError. Nothing is done after ``close``."""
+        descriptor = self._take()
+        if descriptor < 0:
+            return
         try:
-            self._disk.system.fsync(self._descriptor)
+            self._disk.system.fsync(descriptor)
         finally:
-            self._disk.system.close(self._descriptor)
+            self._disk.system.close(descriptor)
         if self._folder is not None:
             self._disk.fsync_dir(self._folder)
+
+    def close(self):
+        """Give it up before it is called; as often as you like."""
+        descriptor = self._take()
+        if descriptor >= 0:
+            self._disk.system.close(descriptor)
+
+    def _take(self):
+        try:
+            return self._held.pop()
+        except IndexError:
+            return -1
 
 
 class AppendFile:
@@ -345,16 +380,33 @@ class AppendFile:
         return self._name > 0 and not self._disk.is_name_durable(self.path, self._name)
 
     def _open(self):
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
+        descriptor, created = self._find_or_create()
         try:
-            self._descriptor = self._system.open(self.path, flags)
-        except FileNotFoundError:
-            self._descriptor = self._system.open(self.path, flags | os.O_CREAT, FILE_MODE)
+            status = self._system.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise _not_regular()
+        except OSError:
+            self._system.close(descriptor)
+            raise
+        self._descriptor = descriptor
+        if created:
             self._name = self._disk.name_changed(self.path)
-        found = self._system.fstat(self._descriptor).st_size
+        found = status.st_size
         if not self._torn or found < self.size:
             # Somebody removed or changed it while it was closed: go on with what is there.
             self.size = found
+
+    def _find_or_create(self):
+        """-> (descriptor, was it created). Never waits, whatever is there under that name."""
+        flags = os.O_WRONLY | os.O_APPEND | ALWAYS
+        try:
+            return self._system.open(self.path, flags), False
+        except FileNotFoundError:
+            return self._system.open(self.path, flags | os.O_CREAT, FILE_MODE), True
+        except OSError as error:
+            if error.errno == errno.ENXIO:      # a socket, or a FIFO that nobody reads
+                raise _not_regular() from None
+            raise
 
     def _write_rest(self, rest):
         while rest:
@@ -371,3 +423,7 @@ class AppendFile:
             self._disk.log.error(
                 '%s: cannot cut off an incomplete record at %d: %s; it is cut off before the next write',
                 self.path.decode('utf-8', 'replace'), self.size, error.strerror)
+
+
+def _not_regular():
+    return OSError(errno.EINVAL, 'not a regular file')

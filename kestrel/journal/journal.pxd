@@ -20,9 +20,11 @@ cdef class Journal:
     cdef bint _synced
     cdef bint _scheduled
     cdef object _pending
+    cdef object _pending_lock
     cdef object _outage
+    cdef object _works_since
+    cdef bint _settling
     cdef bint _closed
-    cdef public bint sync_failing
 
     @cython.locals(data=bytes, header=bytes, file=AppendFile)
     cpdef add(self, Item item, bint durable=*, long long discarded=*)

@@ -1,6 +1,7 @@
 """The journal of one queue, as its queue sees it (spec journal 2, D9, D10)."""
 
 import errno
+import threading
 
 from kestrel.disk import as_path
 from kestrel.errors import JournalError
@@ -15,6 +16,9 @@ JOINED = 16384
 # How often records that found no room are tried again, seconds; and how many bytes of them at once.
 RETRY = 0.1
 PIECE = 65536
+# How long writing must have worked for an outage to be over, seconds: a disk with room for small records
+# alone fails and works with every other request.
+SETTLED = 1.0
 
 
 class Journal:
@@ -33,9 +37,9 @@ class Journal:
     ``period`` is sync_journal in seconds. Raises JournalError when the file of a new queue cannot be created.
     """
 
-    __slots__ = ('name', 'period', 'sync_failing', '_disk', '_clock', '_syncer', '_spool', '_file', '_archived',
-                 '_on_error', '_keep_deliveries', '_each', '_synced', '_scheduled', '_pending', '_outage',
-                 '_closed')
+    __slots__ = ('name', 'period', '_disk', '_clock', '_syncer', '_spool', '_file', '_archived',
+                 '_on_error', '_keep_deliveries', '_each', '_synced', '_scheduled', '_pending',
+                 '_pending_lock', '_outage', '_works_since', '_settling', '_closed')
 
     def __init__(self, disk, clock, syncer, spool, name, sync_journal, recovered=None, on_error=None,
                  keep_deliveries=False):
@@ -55,11 +59,15 @@ class Journal:
         self._scheduled = False
         # Records that could not be written, whole and in order (D10).
         self._pending = bytearray() if recovered is None else bytearray(recovered.pending)
-        # When writing stopped to work, monotonic seconds, or None.
+        # Held while they are written where two threads may: close runs in one at the server's stop, and a
+        # timer of the hub may just be at it.
+        self._pending_lock = threading.Lock()
+        # When writing stopped to work, monotonic seconds, or None; since when it has worked again, or None;
+        # is there a timer that looks whether this lasts.
         self._outage = None
+        self._works_since = None
+        self._settling = False
         self._closed = False
-        # The syncer's note that the last fsync failed.
-        self.sync_failing = False
         self._archived = [] if recovered is None else recovered.archived
         try:
             self._file = disk.open_append(self._spool + b'/' + names.current(name),
@@ -113,7 +121,7 @@ class Journal:
         elif self._synced:
             self._first_unsynced()
         if self._outage is not None:
-            self._end_outage()
+            self._note_success()
 
     def remove(self, count=1):
         """``count`` items left at the head for good. Like all below it never raises (D10)."""
@@ -147,7 +155,7 @@ class Journal:
         if self._synced:
             self._first_unsynced()
         if self._outage is not None:
-            self._end_outage()
+            self._note_success()
 
     # --- records that found no room
 
@@ -163,13 +171,14 @@ class Journal:
             raise self._failure(error) from None
 
     def _retry(self):
-        if self._closed or not self._pending:
-            return
-        try:
-            self._write_pending()
-        except OSError:
-            # The outage is in the log already.
-            self._syncer.call_later(RETRY, self._retry)
+        with self._pending_lock:
+            if self._closed or not self._pending:
+                return
+            try:
+                self._write_pending()
+            except OSError:
+                # The outage is in the log already.
+                self._syncer.call_later(RETRY, self._retry)
 
     def _write_pending(self):
         """Write as many pending records as there is room for. Raises OSError if some are left."""
@@ -187,19 +196,40 @@ class Journal:
             del pending[:len(piece)]
             if self._synced:
                 self._first_unsynced()
-        self._end_outage()
+        self._note_success()
 
     def _begin_outage(self, error):
+        self._works_since = None
         if self._outage is None:
             self._outage = self._clock.monotonic()
             self._disk.log.error(
                 'journal of queue %s: writing failed: %s; until it works again puts are refused and other'
                 ' records are kept in memory', self.shown_name(), error.strerror)
 
+    def _note_success(self):
+        """Something was written although there is an outage: it may be over."""
+        if self._works_since is None:
+            self._works_since = self._clock.monotonic()
+        if not self._settling and not self._closed:
+            self._settling = True
+            self._syncer.call_later(SETTLED, self._settle)
+
+    def _settle(self):
+        self._settling = False
+        if self._closed or self._works_since is None:
+            return
+        left = self._works_since + SETTLED - self._clock.monotonic()
+        if left > 0.001:
+            self._settling = True
+            self._syncer.call_later(left, self._settle)
+            return
+        self._end_outage()
+
     def _end_outage(self):
         self._disk.log.warning('journal of queue %s: writing works again after %.1f s', self.shown_name(),
-                               self._clock.monotonic() - self._outage)
+                               self._works_since - self._outage)
         self._outage = None
+        self._works_since = None
 
     def _failure(self, error):
         """Count a failed put; -> its JournalError."""
@@ -228,7 +258,7 @@ class Journal:
 
     def _first_unsynced(self):
         self._synced = False
-        if not self._scheduled:
+        if not self._scheduled and not self._closed:
             self._scheduled = True
             self._syncer.first_unsynced(self)
 
@@ -252,24 +282,42 @@ class Journal:
     # --- the end
 
     def close(self):
-        """Write what is pending, if that works, fsync, and close the file (D63)."""
-        self._closed = True
-        if self._pending:
-            try:
-                self._write_pending()
-            except OSError as error:
-                self._disk.log.error(
-                    'journal of queue %s: %d bytes of records could not be written: %s; what they removed'
-                    ' comes again', self.shown_name(), len(self._pending), error.strerror)
+        """Write what is pending, if that works, fsync, and close the file (D63); never raises.
+
+        The only method that may run in a thread, once nothing else is called: it leaves the hub alone.
+        """
+        with self._pending_lock:
+            self._closed = True
+            if self._pending:
+                self._write_last()
+        if self._works_since is not None:
+            self._end_outage()
         if self._file.is_open():
             self.sync()
+        self._close_file()
+
+    def _write_last(self):
+        try:
+            self._write_pending()
+        except OSError as error:
+            self._disk.log.error(
+                'journal of queue %s: %d bytes of records could not be written: %s; what they removed comes'
+                ' again', self.shown_name(), len(self._pending), error.strerror)
+
+    def _close_file(self):
+        try:
             self._file.close()
+        except OSError as error:
+            # The descriptor is gone all the same, and what matters was fsynced before.
+            self._disk.log.error('journal of queue %s: closing its file failed: %s', self.shown_name(),
+                                 error.strerror)
 
     def delete(self):
         """Remove all files, the oldest first, so that no removed item can come back (spec journal 11)."""
         self._closed = True
         self._pending.clear()
-        self._file.close()
+        self._syncer.forget(self)
+        self._close_file()
         for file_name in [*self._archived, names.current(self.name)]:
             path = self._spool + b'/' + file_name
             try:

@@ -1,7 +1,14 @@
 """When journals are fsynced (spec journal 2)."""
 
+from collections import deque
+
 # The least pause before a failed fsync is tried again, seconds.
 RETRY = 0.1
+# How many fsyncs run in threads at a time; the others wait in line. More would hardly be faster, the file
+# system commits one after the other, and each takes a second descriptor of its file.
+AT_ONCE = 4
+# How often the log says that fsyncs fail for the same reason, seconds.
+TOLD_EVERY = 60
 
 
 class HubLoop:
@@ -9,7 +16,10 @@ class HubLoop:
 
     def __init__(self):
         from gevent import get_hub      # here, so that tools and unit tests do without gevent
+        from gevent.threadpool import ThreadPool
         self._hub = get_hub()
+        # Not the hub's own pool: whoever else filled that would keep the fsyncs out.
+        self._threads = ThreadPool(AT_ONCE)
 
     def call_later(self, seconds, function, *arguments):
         """Call ``function`` on the hub, once. The hub's loop keeps the timer alive until then."""
@@ -17,8 +27,12 @@ class HubLoop:
         timer.start(self._fire, timer, function, arguments)
 
     def run_in_thread(self, job, done, *arguments):
-        """Call ``job()``, which must not raise, in a thread, then ``done(*arguments, result)`` on the hub."""
-        waiting = self._hub.threadpool.spawn(job)
+        """Call ``job()``, which must not raise, in a thread, then ``done(*arguments, result)`` on the hub.
+
+        Raises what gevent or the system says if no thread can be had: with all of them busy the hub cannot
+        wait for one, and none may be left to be started. The job may yet be called later, being in a line.
+        """
+        waiting = self._threads.spawn(job)
         waiting.rawlink(lambda finished: done(*arguments, finished.value))
 
     @staticmethod
@@ -28,7 +42,7 @@ class HubLoop:
 
 
 class TimedSync:
-    """A disk.BackgroundSync that measures itself; -> (seconds it took, OSError or None)."""
+    """A disk.BackgroundSync that measures itself; -> (seconds it took, the exception it raised or None)."""
 
     def __init__(self, job, clock):
         self._job = job
@@ -36,11 +50,13 @@ class TimedSync:
 
     def __call__(self):
         begun = self._clock.monotonic()
+        failure = None
         try:
             self._job()
-        except OSError as error:
-            return self._clock.monotonic() - begun, error
-        return self._clock.monotonic() - begun, None
+        except Exception as error:
+            # Whatever it was: if the Syncer did not hear of it, the queue would never be synced again.
+            failure = error
+        return self._clock.monotonic() - begun, failure
 
 
 class Syncer:
@@ -62,6 +78,14 @@ class Syncer:
         self._on_fsync = on_fsync
         self._on_fsync_delay = on_fsync_delay
         self._on_fsync_error = on_fsync_error
+        # Those whose fsync is due, (journal, when), the longest waiting first; and how many have a thread.
+        self._due = deque()
+        self._running = 0
+        # The journals whose last fsync failed; for each reason when the log said it last, monotonic seconds;
+        # is there a failure in the log that no line takes back yet.
+        self._failing = set()
+        self._told = {}
+        self._is_told = False
 
     def sync_now(self, journal, file):
         """Fsync a journal's disk.AppendFile before returning. Raises OSError."""
@@ -86,37 +110,78 @@ class Syncer:
         """
         self._later(journal, self._clock.monotonic() + journal.period)
 
+    def forget(self, journal):
+        """A journal was deleted: nobody waits for its fsync to work again."""
+        self._failing.discard(journal)
+
     def _later(self, journal, due):
-        self._loop.call_later(max(0.0, due - self._clock.monotonic()), self._begin, journal, due)
+        self._loop.call_later(max(0.0, due - self._clock.monotonic()), self._enter, journal, due)
 
-    def _begin(self, journal, due):
-        begun = self._clock.monotonic()
+    def _enter(self, journal, due):
+        self._due.append((journal, due))
+        self._begin()
+
+    def _begin(self):
+        """Start fsyncs that are due, as many as there are threads left."""
+        while self._due and self._running < AT_ONCE:
+            journal, due = self._due.popleft()
+            begun = self._clock.monotonic()
+            try:
+                job = journal.begin_sync()
+                if job is not None:
+                    self._run(job, journal, due, begun)
+            except Exception as error:
+                # Whatever it was: only _done can see to it that the journal is synced later.
+                self._done(journal, due, begun, error)
+
+    def _run(self, job, journal, due, begun):
+        self._running += 1
         try:
-            job = journal.begin_sync()
-        except OSError as error:
-            self._done(journal, due, begun, (0.0, error))
-            return
-        if job is not None:
-            self._loop.run_in_thread(TimedSync(job, self._clock), self._done, journal, due, begun)
+            self._loop.run_in_thread(TimedSync(job, self._clock), self._ended, journal, due, begun)
+        except Exception:
+            self._running -= 1
+            job.close()
+            raise
 
-    def _done(self, journal, due, begun, result):
+    def _ended(self, journal, due, begun, result):
+        self._running -= 1
         took, error = result
         if error is None:
             self._on_fsync(_usec(took))
             self._on_fsync_delay(_usec(max(0.0, self._clock.monotonic() - due)))
+        self._done(journal, due, begun, error)
+        self._begin()
+
+    def _done(self, journal, due, begun, error):
+        """Note how it went, and come back if the journal has unsynced records."""
         self._note(journal, error)
         if journal.end_sync(error is None):
             self._later(journal, begun + (journal.period if error is None else max(journal.period, RETRY)))
 
     def _note(self, journal, error):
-        """Count a failed fsync; log the first of a row, and the first that works again."""
-        if error is not None:
-            self._on_fsync_error(type(error).__name__)
-            if not journal.sync_failing:
-                self._log.error('journal of queue %s: fsync failed: %s', journal.shown_name(), error.strerror)
-        elif journal.sync_failing:
-            self._log.warning('journal of queue %s: fsync works again', journal.shown_name())
-        journal.sync_failing = error is not None
+        """Count a failed fsync and keep the log up to date: a line a minute for each reason, whichever queues
+        it hits (a server without descriptors would fill the disk with them), and one when all work again.
+        """
+        if error is None:
+            if journal in self._failing:
+                self._failing.discard(journal)
+                self._tell_end()
+            return
+        self._on_fsync_error(type(error).__name__)
+        self._failing.add(journal)
+        now = self._clock.monotonic()
+        reason = getattr(error, 'strerror', None) or str(error) or type(error).__name__
+        if now - self._told.get(reason, now - TOLD_EVERY) >= TOLD_EVERY:
+            self._told[reason] = now
+            self._is_told = True
+            many = len(self._failing)
+            self._log.error('journal of queue %s: fsync failed: %s%s', journal.shown_name(), reason,
+                            ' (%d queues)' % many if many > 1 else '')
+
+    def _tell_end(self):
+        if self._is_told and not self._failing:
+            self._is_told = False
+            self._log.warning('fsync of all journals works again')
 
 
 def _usec(seconds):

@@ -136,6 +136,31 @@ class AppendTest(SpoolTest):
         file.cut(4)
         self.assertEqual((file.size, self.read('f')), (4, b'good'))
 
+    def test_what_is_no_regular_file_is_refused_at_once(self):
+        """Opening a FIFO for writing would wait for a reader, and with it the whole server."""
+        os.mkfifo(self.path)
+        reader = None
+        for why in ('nobody reads', 'somebody reads'):
+            with self.subTest(why):
+                before = len(os.listdir('/proc/self/fd'))
+                for size in (None, 3):
+                    with self.assertRaises(OSError) as caught:
+                        self.disk.open_append(self.path, size).append(b'x')
+                    self.assertEqual(caught.exception.strerror, 'not a regular file')
+                self.assertEqual(len(os.listdir('/proc/self/fd')), before)
+                if reader is None:
+                    reader = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)
+                    self.addCleanup(os.close, reader)
+        with self.assertRaises(OSError) as caught:
+            self.disk.open_append(b'/dev/null')
+        self.assertEqual(caught.exception.strerror, 'not a regular file')
+
+    def test_a_symlink_is_followed(self):
+        self.write('there', b'1')
+        (self.folder / 'f').symlink_to('there')
+        self.disk.open_append(self.path).append(b'2')
+        self.assertEqual(self.read('there'), b'12')
+
     def test_no_descriptors_left(self):
         self.write('f', b'123')
         file = self.disk.open_append(self.path, 3)
@@ -194,6 +219,24 @@ class SyncTest(SpoolTest):
         job()
         self.assertEqual(self.syncs(), 2)
 
+    def test_background_sync_never_waits_for_a_fifo_put_in_place_of_the_file(self):
+        file = self.disk.open_append(self.spool + b'/f')
+        file.append(b'1')
+        os.unlink(file.path)
+        os.mkfifo(file.path)
+        job = file.background_sync()
+        self.system.fsync = os.fsync
+        with self.assertRaises(OSError):
+            job()
+
+    def test_a_background_sync_given_up(self):
+        file = self.disk.open_append(self.spool + b'/f')
+        before = len(os.listdir('/proc/self/fd'))
+        job = file.background_sync()
+        job.close()
+        job.close()
+        self.assertEqual(len(os.listdir('/proc/self/fd')), before)
+
 
 class FilesTest(SpoolTest):
 
@@ -202,9 +245,12 @@ class FilesTest(SpoolTest):
         (self.folder / 'd').mkdir()
         (self.folder / 'link').symlink_to('q')
         (self.folder / 'broken').symlink_to('nothing')
+        (self.folder / 'loop').symlink_to('loop')
+        (self.folder / 'long').symlink_to('x' * 300)
         os.mkfifo(self.folder / 'fifo')
         self.assertEqual(sorted(self.disk.list(self.spool)), [
-            (b'broken', False), (b'd', False), (b'fifo', False), (b'link', True), (b'q', True)])
+            (b'broken', False), (b'd', False), (b'fifo', False), (b'link', True), (b'long', False),
+            (b'loop', False), (b'q', True)])
 
     def test_truncate(self):
         self.write('q', b'12345')

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import threading
 import time
 import unittest
 
@@ -163,13 +164,66 @@ class FailingTest(SpoolTest):
         self.room()
         self.q.add(item())
         self.q.add(item())
+        self.loop.advance(0.9)
+        self.assertEqual(self.log.lines, [])
+        self.loop.advance(0.1)
         self.assertEqual(self.log.lines, ['WARNING journal of queue q: writing works again after 2.5 s'])
-        self.log.lines.clear()
+        self.assertEqual(self.loop.timers, [])
         self.full()
         self.refused(item())
         self.room()
         self.q.remove()
+        self.loop.advance(1)
+        self.assertEqual(len(self.log.lines), 3)
+
+    def test_a_disk_that_has_room_for_small_records_alone_is_one_outage(self):
+        for _ in range(300):
+            self.room(25)
+            self.refused(item(b'x' * 100))
+            self.q.remove()
+            self.loop.advance(0.01)
+            self.q.confirm(1)
+            self.loop.advance(0.01)
+        self.assertEqual(len(self.log.lines), 1)
+        self.room()
+        self.q.add(item())
+        self.loop.advance(3)
+        self.assertEqual(self.log.lines[1:], ['WARNING journal of queue q: writing works again after 6.0 s'])
+        self.assertEqual(self.loop.timers, [])
+
+    def test_no_end_of_an_outage_while_it_fails(self):
+        self.full()
+        self.refused(item())
+        self.room()
+        self.q.add(item())
+        self.loop.advance(0.5)
+        self.full()
+        self.refused(item())
+        self.loop.advance(10)
+        self.assertEqual((len(self.log.lines), self.loop.timers), (1, []))
+        self.room()
+        self.q.add(item())
+        self.loop.advance(1)
+        self.assertEqual(self.log.lines[1:], ['WARNING journal of queue q: writing works again after 10.5 s'])
+
+    def test_close_tells_the_end_of_an_outage_at_once(self):
+        self.full()
+        self.refused(item())
+        self.room()
+        self.q.remove()
+        self.q.close()
+        self.assertEqual(self.log.lines[1:], ['WARNING journal of queue q: writing works again after 0.0 s'])
+        self.loop.advance(5)
         self.assertEqual(len(self.log.lines), 2)
+
+    def test_deleted_in_an_outage(self):
+        self.full()
+        self.refused(item())
+        self.room()
+        self.q.remove()
+        self.q.delete()
+        self.loop.advance(5)
+        self.assertEqual((len(self.log.lines), self.loop.timers), (1, []))
 
     def test_other_records_are_kept_and_written_before_anything_else(self):
         self.full()
@@ -205,6 +259,7 @@ class FailingTest(SpoolTest):
         self.loop.advance(0.1)
         self.assertEqual(self.records(), 'A[first] R')
         self.assertEqual(len(self.journal_errors), 1)
+        self.loop.advance(1)
         self.assertEqual(self.loop.timers, [])
 
     def test_what_gets_written_stays_written(self):
@@ -437,7 +492,7 @@ class SyncTest(SpoolTest):
         self.assertEqual(self.loop.finish(), 1)
         self.loop.advance(1)
         self.assertEqual((self.loop.timers, len(self.fsyncs)), ([], 1))
-        self.assertEqual(self.log.lines[1:], ['WARNING journal of queue q: fsync works again'])
+        self.assertEqual(self.log.lines[1:], ['WARNING fsync of all journals works again'])
 
     def test_a_failed_sync_without_a_period_is_not_tried_again_at_once(self):
         journal = self.journal(sync_journal=0)
@@ -484,6 +539,88 @@ class SyncTest(SpoolTest):
         self.syncs()
         journal.close()
         self.assertEqual(self.syncs(), 2)
+
+
+class NoHub:
+    """A loop for closing: the server closes its journals in threads, where nothing may touch the hub."""
+
+    def call_later(self, *arguments):
+        raise AssertionError('the hub was touched')
+
+    run_in_thread = call_later
+
+
+class CloseTest(SpoolTest):
+
+    def leave_hub(self):
+        self.syncer._loop = NoHub()
+
+    def test_with_records_kept_and_a_period(self):
+        for sync_journal in (None, 0, 100000):
+            for room in (None, 0):
+                name = b'q%r-%r' % (sync_journal, room)
+                with self.subTest(name):
+                    self.syncer._loop = self.loop
+                    journal = self.journal(name, sync_journal)
+                    self.system.room = 0
+                    journal.remove()
+                    self.system.room = room
+                    self.leave_hub()
+                    journal.close()
+                    self.system.room = None
+                    self.assertEqual(self.records(name.decode()), 'R' if room is None else '')
+
+    def test_after_an_outage(self):
+        journal = self.journal(sync_journal=100000)
+        self.system.room = 0
+        with self.assertRaises(JournalError):
+            journal.add(item())
+        self.system.room = None
+        self.leave_hub()
+        journal.close()
+
+    def test_never_raises(self):
+        def failing_close(descriptor):
+            os.close(descriptor)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        journal = self.journal()
+        journal.add(item())
+        self.system.close = failing_close
+        self.system.faults['fsync'] = errno.EDQUOT
+        self.leave_hub()
+        journal.close()
+        self.assertEqual(self.log.lines, [
+            'ERROR journal of queue q: fsync failed: Disk quota exceeded',
+            'ERROR journal of queue q: closing its file failed: Input/output error'])
+
+    def test_delete_goes_on_when_closing_fails(self):
+        def failing_close(descriptor):
+            os.close(descriptor)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        journal = self.journal()
+        self.system.close = failing_close
+        journal.delete()
+        self.assertEqual(self.files(), [])
+
+    def test_in_a_thread_while_the_hub_tries_to_write_what_is_kept(self):
+        """Neither writes what the other is writing: removals name no item, twice is one too many."""
+        write = self.system.write
+        closers = []
+
+        def slow(descriptor, data):
+            if self.system.room is None and not closers:
+                closers.append(threading.Thread(target=journal.close))
+                closers[0].start()
+                closers[0].join(0.1)    # either it writes in this time, which is wrong, or it waits for us
+            return write(descriptor, data)
+        self.system.write = slow
+        journal = self.journal()
+        self.system.room = 0
+        journal.remove_tentative(1)
+        self.system.room = None
+        self.loop.advance(0.1)
+        closers[0].join(10)
+        self.assertEqual((self.records(), self.system.count('write')), ('T1', 2))
 
 
 class HubTest(SpoolTest):

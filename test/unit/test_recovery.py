@@ -51,6 +51,13 @@ class RecoveryTest(SpoolTest):
 
 class ScanTest(RecoveryTest):
 
+    def test_what_cannot_be_looked_at_is_a_stray(self):
+        self.write('q', b'')
+        (self.folder / 'loop').symlink_to('loop')
+        self.assertEqual(list(self.scan()), [b'q'])
+        self.assertEqual(self.log.lines, [
+            'WARNING %s/loop is not a journal file, it is left alone' % self.folder])
+
     def test_strays_are_left_alone_with_one_warning_each(self):
         for name in ('q', 'q.bak', '.status', 'q.12x'):
             self.write(name, b'keep')
