@@ -33,7 +33,7 @@ DIRECTIVES = {
 }
 
 
-# Measured: -O3 is not faster than -O2, and without debugging information compiling takes two thirds of the time.
+# Measured: -O3 is not faster than -O2; without debugging information compiling takes two thirds of the time.
 COMPILE_ARGUMENTS = ['-O2', '-g0']
 
 
@@ -72,8 +72,8 @@ def extensions():
         return []
     modules = [Extension(path[:-len('.py')].replace('/', '.'), [path], extra_compile_args=COMPILE_ARGUMENTS)
                for path in typed_modules()]
-    # An older .c file may have been made with other directives, or with another .pxd of a module that it calls
-    # into: Cython does not see the first and 0.29 not the second, so the sum of both is in the folder's name.
+    # An older .c file may have been made with other directives, or with another .pxd of a module it calls into:
+    # Cython does not see the first and 0.29 not the second, so the sum of both is in the folder's name.
     declarations = [path.read_text() for path in sorted(pathlib.Path('kestrel').glob('**/*.pxd'))]
     made_with = repr(DIRECTIVES) + ''.join(declarations)
     c_files = f'build/cython-{CYTHON}-{zlib.crc32(made_with.encode()):08x}'

@@ -78,14 +78,16 @@ class Connection:
         """Run the client's requests until it leaves or is to be closed."""
         parser = handler.parser
         block = 0
+        holding = False
         while True:
             wanted = handler.wants()
-            if wanted or parser.block != block:
+            if wanted or holding:
                 if parser.block != block:
                     # a block that ended and the next one: its place among the oldest is a new one
                     budget.hold(self, 0)
                     block = parser.block
                 budget.hold(self, parser.held)
+                holding = parser.held > 0
                 if wanted and parser.size > LARGE_BLOCK:
                     budget.wait_for_room(self, min(wanted, LARGEST_RECEIVE))
             data = self.read(wanted)

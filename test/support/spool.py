@@ -1,6 +1,7 @@
 """Spools for unit tests: a clock and timers that are moved, a system that fails, readable journals."""
 
 import errno
+import itertools
 import logging
 import os
 import pathlib
@@ -41,10 +42,11 @@ class MovedLoop:
     def __init__(self, clock):
         self.clock = clock
         self.timers = []
+        self.numbers = itertools.count()
         self.jobs = []
 
     def call_later(self, seconds, function, *arguments):
-        self.timers.append((self.clock.seconds + seconds, len(self.timers), function, arguments))
+        self.timers.append((self.clock.seconds + seconds, next(self.numbers), function, arguments))
 
     def run_in_thread(self, job, done, *arguments):
         self.jobs.append((job, done, arguments))
