@@ -192,7 +192,8 @@ class Connection:
             self.state = PARKED
             self.to_hub()
             self.state = RUNNING
-        if not self.reading and not self.leaving:
+        if self.kept and not self.leaving:
+            # behind input that is not taken in yet there may be an end
             self._look_for_end()
 
     def _set_alarm(self, until, now):
@@ -213,7 +214,7 @@ class Connection:
         self._resume()
 
     def _look_for_end(self):
-        """Learn from the kernel what the stopped read watcher cannot tell (D32)."""
+        """Learn from the kernel what the read watcher cannot tell while there is unread input (D32)."""
         state = self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
         if state == TCP_CLOSE_WAIT:
             self.leaving = True
