@@ -72,7 +72,7 @@ def extensions():
         return []
     modules = [Extension(path[:-len('.py')].replace('/', '.'), [path], extra_compile_args=COMPILE_ARGUMENTS)
                for path in typed_modules()]
-    # An older .c file may have been made with other directives, or with another .pxd of a module it calls into:
+    # An older .c file may have been made with other directives, or with another .pxd of a module it calls:
     # Cython does not see the first and 0.29 not the second, so the sum of both is in the folder's name.
     declarations = [path.read_text() for path in sorted(pathlib.Path('kestrel').glob('**/*.pxd'))]
     made_with = repr(DIRECTIVES) + ''.join(declarations)

@@ -59,7 +59,11 @@ class KillNineTest(unittest.TestCase):
         for number in range(ROUNDS):
             with self.subTest(round=number, seed=SEED):
                 self.server.start()
-                self.drain_and_compare(history)
+                try:
+                    self.drain_and_compare(history)
+                except AssertionError:
+                    self.server.kill9()
+                    raise
                 if number % ROUNDS_ON_ONE_SPOOL == ROUNDS_ON_ONE_SPOOL - 1:
                     self.renew_spool()
                 history = History()
@@ -133,5 +137,6 @@ class KillNineTest(unittest.TestCase):
         for queue, items in drained.items():
             self.assertEqual(found.get(f'queue_{queue}_items', '0'), str(len(items)), queue)
             self.assertEqual(found.get(f'queue_{queue}_open_transactions', '0'), '0', queue)
+        # at least those: a kill may cut a write of its own short
         saved = self.server.spool / '.corrupt'
-        self.assertEqual(len(os.listdir(saved)) if saved.exists() else 0, self.torn, 'torn records saved')
+        self.assertGreaterEqual(len(os.listdir(saved)) if saved.exists() else 0, self.torn, 'torn records saved')

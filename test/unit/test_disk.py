@@ -312,7 +312,7 @@ class LockTest(SpoolTest):
     def test_another_process(self):
         code = ('import fcntl, os, sys\n'
                 'fcntl.flock(os.open(sys.argv[1], os.O_RDONLY), fcntl.LOCK_EX)\n'
-                'print(); sys.stdin.read()')
+                'print(flush=True); sys.stdin.read()')
         with subprocess.Popen([sys.executable, '-c', code, self.folder], stdin=subprocess.PIPE,
                               stdout=subprocess.PIPE) as holder:
             holder.stdout.readline()
