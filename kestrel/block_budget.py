@@ -27,11 +27,13 @@ class BlockBudget:
         if size < before:
             self.line.dismiss_all()
 
+    def admits(self, connection, size):
+        """May the connection read up to ``size`` further bytes of a large block?"""
+        return self.total + size <= self.limit or connection is next(iter(self.held), connection)
+
     def wait_for_room(self, connection, size):
-        """Park the connection before it reads up to ``size`` further bytes of a large block."""
-        connection.flush()
-        while (self.total + size > self.limit and not connection.leaving
-               and connection is not next(iter(self.held), connection)):
+        """Park the connection until it may, or until it leaves."""
+        while not self.admits(connection, size) and not connection.leaving:
             waiter = Waiter(connection)
             self.line.join(waiter)
             try:

@@ -15,6 +15,7 @@ cdef class Connection:
     cdef public object address
     cdef ServerStats stats
     cdef Clock clock
+    cdef object budget
     cdef double idle_limit
     cdef object hub
     cdef object loop
@@ -39,7 +40,9 @@ cdef class Connection:
     cdef double idle_since
 
     @cython.locals(size='long long')
-    cpdef read(self, long long wanted)
+    cpdef read(self, long long wanted, bint large)
+    cdef _take_kept(self)
+    cpdef block_is_whole(self)
     cdef _receive(self, long long size)
     cpdef _readable(self)
     cpdef _end_input(self)

@@ -42,13 +42,14 @@ class Connection:
     lingers      bool: closed because of an error that the client must get to read
     """
 
-    def __init__(self, sock, address, stats, clock, idle_limit):
+    def __init__(self, sock, address, stats, clock, budget, idle_limit):
         self.sock = sock
         self.receive = sock.recv
         self.send = sock.send
         self.address = address
         self.stats = stats
         self.clock = clock
+        self.budget = budget            # block_budget.BlockBudget
         self.idle_limit = idle_limit    # seconds, 0 = none (client_timeout)
         self.hub = get_hub()
         self.loop = self.hub.loop
@@ -74,40 +75,38 @@ class Connection:
         if idle_limit:
             self._start_idle_timer(idle_limit)
 
-    def serve(self, handler, budget):
+    def serve(self, handler):
         """Run the client's requests until it leaves or is to be closed."""
         parser = handler.parser
         block = 0
-        holding = False
         while True:
             wanted = handler.wants()
-            if wanted or holding:
+            if wanted:
                 if parser.block != block:
-                    # a block that ended and the next one: its place among the oldest is a new one
-                    budget.hold(self, 0)
+                    # a new block: its place is behind those of the others
                     block = parser.block
-                budget.hold(self, parser.held)
-                holding = parser.held > 0
-                if wanted and parser.size > LARGE_BLOCK:
-                    budget.wait_for_room(self, min(wanted, LARGEST_RECEIVE))
-            data = self.read(wanted)
+                    self.budget.hold(self, 0)
+                self.budget.hold(self, parser.held)
+            data = self.read(wanted, parser.size > LARGE_BLOCK)
             if not data or not handler.receive(data):
                 return
 
+    def block_is_whole(self):
+        """The request that the last block belongs to is about to run: the block is unfinished no more."""
+        self.budget.hold(self, 0)
+
     # -- input -----------------------------------------------------------------------------------------------------
 
-    def read(self, wanted):
+    def read(self, wanted, large):
         """Send what is collected, then wait for input. -> bytes, empty at the end of it.
 
-        wanted  bytes still missing of a large block, 0 otherwise
+        wanted  bytes still missing of a block, 0 outside one; ``large``: it is one that must wait for room (D6)
         """
         self.flush()
         if self.gone:
             return b''
         if self.kept:
-            kept, self.kept = self.kept, b''
-            self._start_reader()
-            return kept
+            return self._take_kept()
         size = RECEIVE
         if wanted > RECEIVE:
             size = wanted if wanted < LARGEST_RECEIVE else LARGEST_RECEIVE
@@ -119,10 +118,20 @@ class Connection:
             self.state = RUNNING
             if self.input_ended:
                 break
+            if wanted and large and not self.budget.admits(self, size):
+                self.budget.wait_for_room(self, size)
+                if self.kept:
+                    return self._take_kept()
+                continue
             data = self._receive(size)
             if data is not None:
                 return data
         return b''
+
+    def _take_kept(self):
+        kept, self.kept = self.kept, b''
+        self._start_reader()
+        return kept
 
     def _receive(self, size):
         """One recv. -> bytes, empty at the end of the input; None if there is nothing yet."""
@@ -365,7 +374,7 @@ class Connection:
         dropped = 0
         try:
             while dropped < LINGER_BYTES and self.clock.monotonic() < deadline:
-                data = self.read(0)
+                data = self.read(0, False)
                 if not data:
                     return
                 dropped += len(data)

@@ -41,7 +41,7 @@ cdef class PersistentQueue:
     @cython.locals(item=Item, journal=Journal, xid=int)
     cpdef Item take(self, bint opening, long long now)
     cpdef head(self)
-    cpdef confirm(self, int xid)
+    cpdef confirm(self, int xid, bint last=*)
     cpdef unremove(self, int xid)
     cdef bint _expired(self, Item item, long long now)
     cpdef sweep(self, long long limit)

@@ -170,13 +170,16 @@ class PersistentQueue:
 
     # -- open reads ------------------------------------------------------------------------------------------------
 
-    def confirm(self, xid):
-        """An open read is done: the item is gone for good. -> false if that xid is not open (any more)."""
+    def confirm(self, xid, last=True):
+        """An open read is done: the item is gone for good. -> false if that xid is not open (any more).
+
+        ``last``: no further confirm follows that could be synced together with this one.
+        """
         if self.closed or xid not in self.opened:
             return False
         del self.opened[xid]
         if self.journal is not None:
-            self.journal.confirm(xid)
+            self.journal.confirm(xid, last)
         return True
 
     def unremove(self, xid):

@@ -34,17 +34,18 @@ class OpenReads:
 
     def confirm_oldest(self, name, count):
         """Confirm up to ``count`` reads. -> how many there were to confirm."""
-        done = 0
-        while done < count:
+        entries = []
+        while len(entries) < count:
             entry = self._pop_oldest(name)
             if entry is None:
                 break
-            queue, xid = entry
-            queue.confirm(xid)
+            entries.append(entry)
+        for number, (queue, xid) in enumerate(entries, 1):
+            # with sync_journal = 0 one fsync, that of the last, makes all of them durable
+            queue.confirm(xid, number == len(entries))
             if queue.traces:
                 self._trace('confirm', queue, xid)
-            done += 1
-        return done
+        return len(entries)
 
     def abort_oldest(self, name):
         """Put the oldest read of that queue back at its head, if there is one."""

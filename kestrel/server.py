@@ -71,6 +71,8 @@ class ClientListener(StreamServer):
     def _rest(self):
         """What cannot be accepted stays readable: look again in a while instead of spinning."""
         self.stop_accepting()
+        if self.pause is not None:
+            self.pause.close()
         self.pause = self.loop.timer(0.1)
         self.pause.start(self.start_accepting)
 
@@ -186,12 +188,12 @@ class KestrelServer:
         trace = self.services.settings.enable_session_trace
         if trace:
             self.log.info('session begins: %s', address)
-        connection = Connection(sock, address, stats, self.clock, self.idle_limit)
+        connection = Connection(sock, address, stats, self.clock, self.budget, self.idle_limit)
         self.connections.add(connection)
         session = None
         try:
             session = Session(self.services, connection, stats.connections)
-            connection.serve(MemcacheHandler(session, connection, self.services), self.budget)
+            connection.serve(MemcacheHandler(session, connection, self.services))
         finally:
             self.budget.hold(connection, 0)
             if session is not None:
@@ -228,6 +230,8 @@ class KestrelServer:
 
     def reload(self):
         """Read the configuration file again. -> None, or why nothing was changed, one line (D27)."""
+        if self.stopping:
+            return 'the server is stopping'
         try:
             new = config.load(self.config.path)
             self.logging.apply(new.logging)

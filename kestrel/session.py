@@ -129,7 +129,7 @@ class Session:
         else:
             item = self._fetch(queue, opening, peek)
         stats = self.stats
-        if item is None and timeout > 0 and not self.services.stopping:
+        if item is None and timeout > 0 and not self.services.stopping and (queue is None or not queue.closed):
             return self._wait(name, began, timeout, opening, peek)
         spent = int((clock.monotonic() - began) * 1000000)
         if item is None:
@@ -180,13 +180,22 @@ class Session:
         deadline = began + timeout / 1000
         # Nobody stands in line while its replies are on their way to a slow reader: it could not take the item it
         # is woken for, and those behind it would wait on.
-        look_again = connection.flush()
+        dismissed = False
+        look = connection.flush()
         while True:
-            if look_again:
-                item = self._look_again(name, opening, peek)
-                if item is not None:
-                    return item
-            look_again = False
+            if look:
+                queue = self.collection.lookup(name)
+                if queue is not None:
+                    item = self._fetch(queue, opening, peek)
+                    if peek or connection.leaving:
+                        queue.waiters.wake_one()
+                    if item is not None:
+                        self.stats.get_hits += 1
+                        queue.stats.get_items_hit += 1
+                        return item
+                    if queue.closed:
+                        dismissed = True
+                        break
             line = self.collection.line_for(name)
             waiter = Waiter(connection)
             line.join(waiter)
@@ -194,32 +203,17 @@ class Session:
                 connection.park(waiter, deadline)
             finally:
                 line.leave(waiter)
-                present = not connection.leaving
-                if waiter.woken and not present:
+                if waiter.woken and connection.leaving:
                     line.wake_one()
                 self.collection.forget_line(name)
-            if not waiter.woken or not present:
+            if not waiter.woken or connection.leaving or self.collection.line_for(name) is not line:
+                # at last: the queue that woke us is deleted; one of the same name may have come since
+                dismissed = waiter.dismissed
+                self.collection.forget_line(name)
                 break
-            queue = self.collection.lookup(name)
-            if queue is None or queue.waiters is not line:
-                # the queue that woke us is deleted; one of the same name may have come since
-                break
-            item = self._look_again(name, opening, peek)
-            if peek or connection.leaving:
-                line.wake_one()
-            if item is not None:
-                return item
-        self._count_wait_without_item(name, began, waiter.dismissed)
+            look = True
+        self._count_wait_without_item(name, began, dismissed)
         return None
-
-    def _look_again(self, name, opening, peek):
-        """A fetch after others have run. -> Item or None; counts a hit."""
-        queue = self.collection.lookup(name)
-        item = None if queue is None else self._fetch(queue, opening, peek)
-        if item is not None:
-            self.stats.get_hits += 1
-            queue.stats.get_items_hit += 1
-        return item
 
     def _count_wait_without_item(self, name, began, dismissed):
         """``dismissed``: the queue was deleted or the server stops; that is a miss but no time-out."""

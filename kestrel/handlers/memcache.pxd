@@ -21,6 +21,7 @@ cdef class MemcacheHandler:
     cdef Connection connection
     cdef Services services
     cdef readonly MemcacheParser parser
+    cdef long long block
 
     cpdef long long wants(self)
     @cython.locals(parser=MemcacheParser, connection=Connection, session=Session, ran=long)

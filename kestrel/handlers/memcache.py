@@ -38,6 +38,7 @@ class MemcacheHandler:
         self.connection = connection
         self.services = services
         self.parser = MemcacheParser(services.settings.max_request_size, session.refuses_size)
+        self.block = 0              # number of the last block that has come in pieces and is whole
 
     def wants(self):
         """Bytes still missing of the present block, 0 outside one."""
@@ -54,18 +55,21 @@ class MemcacheHandler:
             while True:
                 try:
                     while parser.next():
+                        if parser.block != self.block:
+                            self.block = parser.block
+                            connection.block_is_whole()
+                        ran += 1
+                        if ran % TURN == 0:
+                            connection.pause()
+                        if connection.gone:
+                            return False
                         command = COMMANDS.get(parser.verb)
                         if command is None:
                             command = do_unknown
                         reply = command(session, parser)
                         if reply is not None:
                             connection.write(reply)
-                        ran += 1
-                        if ran % TURN == 0:
-                            connection.pause()
-                        if connection.gone:
-                            return False
-                    return True
+                    return not connection.gone
                 except JournalError as error:
                     self._refuse(_journal_refusal(error))
                 except HangUp:
@@ -301,6 +305,8 @@ def do_monitor(session, request):
             break
         sent += 1
         connection.write(_value(request, name, item, LINE_END_AND_END))
+        if sent % TURN == 0:
+            connection.pause()
     return END
 
 

@@ -31,7 +31,7 @@ cdef class Journal:
     cpdef remove(self, long long count=*)
     cpdef remove_tentative(self, int xid)
     cpdef unremove(self, int xid)
-    cpdef confirm(self, int xid)
+    cpdef confirm(self, int xid, bint last=*)
     cpdef sync(self)
     cdef _write(self, bytes record)
     cdef _keep(self, bytes record)

@@ -135,10 +135,13 @@ class Journal:
         """An open read went back to the head."""
         self._write(xid_record(UNREMOVE, xid))
 
-    def confirm(self, xid):
-        """An open read was confirmed. With sync_journal = 0 this is durable on return, if it can be (D63)."""
+    def confirm(self, xid, last=True):
+        """An open read was confirmed. With sync_journal = 0 this is durable on return, if it can be (D63).
+
+        Of several confirms in a row only the ``last`` is synced, and those before with it.
+        """
         self._write(xid_record(CONFIRM_REMOVE, xid))
-        if self._each and not self._pending:
+        if last and self._each and not self._pending:
             self.sync()
 
     def _write(self, record):

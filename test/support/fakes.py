@@ -91,7 +91,7 @@ class LineJournal(Journal):
     def unremove(self, xid):
         self.records.append('unremove(%d)' % xid)
 
-    def confirm(self, xid):
+    def confirm(self, xid, last=True):
         self.records.append('confirm-remove(%d)' % xid)
 
     def close(self):
@@ -136,6 +136,9 @@ class FakeConnection(Connection):
 
     def flush(self):
         return False
+
+    def block_is_whole(self):
+        pass
 
     def park(self, waiter, deadline):
         while not (waiter.woken or waiter.dismissed or self.leaving):

@@ -44,6 +44,12 @@ class BudgetTest(unittest.TestCase):
         self.assertTrue(self.wait(self.a))
         self.assertFalse(self.wait(self.b))
 
+    def test_who_is_admitted(self):
+        self.assertTrue(self.budget.admits(self.a, LIMIT + 1))      # nobody holds anything: it is the oldest
+        self.budget.hold(self.a, LIMIT - 10)
+        self.assertEqual([self.budget.admits(self.b, size) for size in (10, 11)], [True, False])
+        self.assertTrue(self.budget.admits(self.a, LIMIT))
+
     def test_what_is_to_be_read_must_fit(self):
         self.budget.hold(self.a, LIMIT - 100)
         self.assertTrue(self.wait(self.b, 100))
