@@ -6,22 +6,15 @@ None when there is none. Errors are raised: RequestError keeps the connection, H
 
 from kestrel import __version__, report
 from kestrel.errors import HangUp, JournalError, RequestError
+from kestrel.handlers.memcache_reads import END, do_confirm, do_get, do_monitor, queue_name
 from kestrel.protocol.memcache import UNKNOWN_COMMAND, ForeignProtocol, MemcacheParser
-from kestrel.protocol.numbers import I32_MAX, I32_MIN, I64_MAX, I64_MIN, parse_bounded
-from kestrel.queue_collection import BAD_NAME, check_no_cr, check_not_fanout
+from kestrel.protocol.numbers import I32_MIN, I64_MAX, I64_MIN, parse_bounded
+from kestrel.queue_collection import BAD_NAME
 
 STORED = b'STORED\r\n'
 NOT_STORED = b'NOT_STORED\r\n'
-END = b'END\r\n'
 DELETED = b'DELETED\r\n'
-LINE_END = b'\r\n'
-LINE_END_AND_END = b'\r\nEND\r\n'
 
-# lengths of items as words: looking one up takes a fifth of the time of formatting it
-DECIMALS = 4097
-_DECIMAL = [b'%d' % number for number in range(DECIMALS)]
-
-NAME_REQUIRED = b'CLIENT_ERROR queue name required'
 INTERNAL_ERROR = b'SERVER_ERROR internal error'
 TURN = 64                   # pipelined requests after which others get their turn
 ABSOLUTE_FROM = 1000000     # seconds: an exptime from here on counts from 1970 (spec memcache 4.2)
@@ -145,200 +138,6 @@ def _expiry_ms(seconds, clock):
     return milliseconds if milliseconds <= I64_MAX else 0
 
 
-# -- get -----------------------------------------------------------------------------------------------------------
-
-class GetKey:
-    """One key of a get: a queue name and its options (spec memcache 4.1)."""
-
-    __slots__ = ('name', 'timeout', 'open', 'close', 'abort', 'peek')
-
-    def __init__(self, key):
-        parts = key.split(b'/')
-        self.name = parts[0]
-        check_no_cr(self.name)
-        check_not_fanout(self.name)
-        self.timeout = 0
-        self.open = self.close = self.abort = self.peek = False
-        if key and not key.strip(b'/'):
-            raise RequestError(NAME_REQUIRED)
-        for option in parts[1:]:
-            if option == b'open':
-                self.open = True
-            elif option == b'close':
-                self.close = True
-            elif option == b'abort':
-                self.abort = True
-            elif option == b'peek':
-                self.peek = True
-            elif option[:2] == b't=':
-                timeout = parse_bounded(option[2:], I32_MIN, I32_MAX)
-                if timeout is None:
-                    raise RequestError(b'CLIENT_ERROR bad timeout')
-                self.timeout = timeout
-        if not self.name:
-            raise HangUp(NAME_REQUIRED)
-        if (self.peek or self.abort) and (self.open or self.close or self.peek and self.abort):
-            raise HangUp(b'CLIENT_ERROR cannot combine open, close, peek and abort')
-
-    def fetches(self):
-        return not self.abort and (self.open or not self.close)
-
-
-def do_get(session, request):
-    words = request.words
-    if len(words) == 2 and words[1] and b'/' not in words[1]:
-        # the plain get of one queue: the commonest of all
-        name = words[1]
-        if session.reads is not None:
-            _check_fetch(session, name, False, session.open_count(name))
-        if session.reads_refused:
-            session.check_reads()
-        item = session.get(name, 0, False)
-        return END if item is None else _value(request, name, item, LINE_END_AND_END)
-    if len(words) == 1:
-        raise RequestError(NAME_REQUIRED)
-    keys = [GetKey(word) for word in words[1:]]
-    if len(keys) == 1:
-        key = keys[0]
-        item = _get_key(session, key)
-        return END if item is None else _value(request, key.name, item, LINE_END_AND_END)
-    _check_keys(session, keys)
-    for key in keys:
-        if session.connection.gone:
-            # nothing more is taken for a client that cannot get it (D61)
-            break
-        item = _get_key(session, key)
-        if item is not None:
-            session.connection.write(_value(request, key.name, item, LINE_END))
-    return END
-
-
-def _get_key(session, key):
-    """Rows 5 to 16 of spec memcache 4.1. -> Item or None."""
-    name = key.name
-    if key.abort:
-        session.abort(name)
-        return None
-    if key.close:
-        session.confirm(name, 1)
-        if not key.open:
-            return None
-    if not key.peek:
-        # row 9 stands between the two checks of open reads
-        count = session.open_count(name)
-        if not key.open:
-            _check_fetch(session, name, False, count)
-        session.check_reads()
-        if key.open:
-            _check_fetch(session, name, True, count)
-        return session.get(name, key.timeout, key.open)
-    session.check_reads()
-    return session.peek(name, key.timeout)
-
-
-def _check_fetch(session, name, opening, count):
-    """Rows 8 and 10: may a session with ``count`` open reads on a queue fetch from it?"""
-    if opening:
-        if count >= session.max_open:
-            raise HangUp(b'ERROR too many open reads (limit %d)' % session.max_open)
-    elif count:
-        raise HangUp(b'ERROR open read in progress on queue ' + name)
-
-
-def _check_keys(session, keys):
-    """All keys are checked before the first is worked off, so that an error takes nothing (D23).
-
-    A key that opens is taken to find an item: what stands behind it is checked against that.
-    """
-    counts = {}
-    for key in keys:
-        name = key.name
-        count = counts.get(name)
-        if count is None:
-            count = session.open_count(name)
-        if (key.abort or key.close) and count:
-            count -= 1
-        if key.fetches():
-            session.check_reads()
-            if not key.peek:
-                _check_fetch(session, name, key.open, count)
-            session.collection.check_readable(name)
-            if key.open:
-                count += 1
-        counts[name] = count
-
-
-def _value(request, name, item, tail):
-    """``VALUE <q> <flags> <len>``, the data and what ends it, in one buffer; gets adds a cas number (D60)."""
-    data = item.data
-    size = len(data)
-    length = _DECIMAL[size] if size < DECIMALS else b'%d' % size
-    flags = b' 0 ' if item.flags == 0 else b' %d ' % item.flags
-    line_end = b' 0\r\n' if request.verb == b'gets' else LINE_END
-    return b''.join((b'VALUE ', name, flags, length, line_end, data, tail))
-
-
-# -- monitor, confirm ----------------------------------------------------------------------------------------------
-
-def do_monitor(session, request):
-    words = request.words
-    if len(words) < 2:
-        raise RequestError(NAME_REQUIRED)
-    name = words[1]
-    if len(words) < 3:
-        raise RequestError(b'CLIENT_ERROR queue name and seconds required')
-    seconds = _number(words[2])
-    most = session.max_open if len(words) < 4 else _number(words[3])
-    session.check_reads()
-    session.collection.check_readable(name)
-    session.stats.cmd_monitor += 1
-    clock = session.clock
-    connection = session.connection
-    deadline = clock.monotonic() + seconds
-    sent = 0
-    while (sent != most or most < 0) and session.open_count(name) < session.max_open and not connection.gone:
-        left = deadline - clock.monotonic()
-        if left <= 0 or seconds <= 0:
-            break
-        item = session.monitor_step(name, left * 1000)
-        if item is None:
-            break
-        sent += 1
-        connection.write(_value(request, name, item, LINE_END_AND_END))
-        if sent % TURN == 0:
-            connection.pause()
-    return END
-
-
-def do_confirm(session, request):
-    words = request.words
-    name = _name(words)
-    if len(words) < 3:
-        raise RequestError(b'CLIENT_ERROR queue name and count required')
-    count = _number(words[2])
-    opened = session.open_count(name)
-    if count < 1 or count > opened:
-        raise RequestError(b'ERROR not that many open reads (%d open)' % opened)
-    session.confirm(name, count)
-    return END
-
-
-def _name(words):
-    """Word 1, the name of a queue that need not be there."""
-    if len(words) < 2:
-        raise RequestError(NAME_REQUIRED)
-    check_no_cr(words[1])
-    check_not_fanout(words[1])
-    return words[1]
-
-
-def _number(word):
-    value = parse_bounded(word, I32_MIN, I32_MAX)
-    if value is None:
-        raise RequestError(b'CLIENT_ERROR bad number')
-    return value
-
-
 # -- delete, flush -------------------------------------------------------------------------------------------------
 
 def _note_noreply(request, first):
@@ -349,7 +148,7 @@ def _note_noreply(request, first):
 def do_delete(session, request):
     _note_noreply(request, 2)
     session.check_admin()
-    name = _name(request.words)
+    name = queue_name(request.words)
     session.check_writes()
     session.delete(name)
     return None if request.noreply else DELETED
@@ -357,7 +156,7 @@ def do_delete(session, request):
 
 def do_flush(session, request):
     _note_noreply(request, 2)
-    name = _name(request.words)
+    name = queue_name(request.words)
     session.check_writes()
     session.flush(name)
     return None if request.noreply else END
@@ -372,7 +171,7 @@ def do_flush_all(session, request):
 
 
 def do_flush_expired(session, request):
-    name = _name(request.words)
+    name = queue_name(request.words)
     session.check_writes()
     return b'%d\r\n' % session.flush_expired(name)
 

@@ -1,0 +1,32 @@
+cimport cython
+
+from kestrel.item cimport Item
+from kestrel.protocol.memcache cimport MemcacheParser
+from kestrel.session cimport Session
+
+cdef bytes LINE_END
+cdef bytes LINE_END_AND_END
+cdef list _DECIMAL
+cdef int DECIMALS
+
+
+cdef class GetKey:
+    cdef public bytes name
+    cdef public long long timeout
+    cdef public bint open
+    cdef public bint close
+    cdef public bint abort
+    cdef public bint peek
+
+    cpdef bint fetches(self)
+
+
+@cython.locals(name=bytes, words=list, item=Item, key=GetKey)
+cpdef do_get(Session session, MemcacheParser request)
+
+@cython.locals(name=bytes, count='long long')
+cdef _get_key(Session session, GetKey key)
+cdef _check_fetch(Session session, bytes name, bint opening, long long count)
+
+@cython.locals(data=bytes, length=bytes, flags=bytes, line_end=bytes, size=Py_ssize_t)
+cdef bytes _value(MemcacheParser request, bytes name, Item item, bytes tail)
