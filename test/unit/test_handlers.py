@@ -931,3 +931,51 @@ class StatsTest(HandlerTest):
         self.assertEqual(self.ask(b'dump_config'),
                          b"queue 'a' {\r\n  max_items=2147483647\r\n  max_age=none\r\n}\r\nEND\r\n")
         self.assertEqual(self.ask(b'dump_config x'), b"queue 'x' {\r\n  \r\n}\r\nEND\r\n")
+
+
+class TurnsTest(HandlerTest):
+    """Pipelines of one client: others get their turn, and nothing is done for a client that is lost."""
+
+    def test_others_get_their_turn(self):
+        for request in (b'get q\r\n', b'\n', b'confirm q 1\r\n', b'set q 0 x 0\r\n\r\n'):
+            with self.subTest(request):
+                client = self.world.client()
+                client.ask(request * 640)
+                self.assertGreaterEqual(client.connection.pauses, 9)
+
+    def test_monitor_gives_way(self):
+        self.world_of(max_open_transactions=1000)
+        self.put(*[b'x'] * 640)
+        self.ask(b'monitor q 10 640')
+        self.assertGreaterEqual(self.client.connection.pauses, 9)
+
+    def test_nothing_more_is_run_for_a_client_that_is_lost(self):
+        # D61
+        self.put(*[b'%d' % number for number in range(200)])
+        self.client.connection.on_pause = lambda: self.client.connection.leave(gone=True)
+        self.client.ask(b'get q\r\n' * 200)
+        self.assertEqual(len(self.world.items()), 200 - 63)
+
+    def test_keys_behind_the_loss_take_nothing(self):
+        # D61, D23: the first key waits; the client is lost meanwhile
+        self.put(b'kept', name=b'b')
+        ended = self.client.begin(b'get a/t=1000 b\r\n')
+        self.assertFalse(ended)
+        self.client.connection.leave(gone=True)
+        self.assertTrue(ended)
+        self.assertEqual([item.data for item in self.world.collection.lookup(b'b').items], [b'kept'])
+
+
+class BlockTest(HandlerTest):
+    """D6: a block that has come in pieces gives its room back before its request, or one behind it, can wait."""
+
+    def test_room_is_given_back_first(self):
+        told = []
+        self.client.connection.block_is_whole = lambda: told.append(self.client.session.stats.cmd_set)
+        self.client.ask(b'set q 0 0 3\r\nab')
+        self.client.ask(b'c\r\nset q 0 0 1\r\nx\r\n')
+        self.assertEqual(told, [0])
+
+
+if __name__ == '__main__':
+    unittest.main()

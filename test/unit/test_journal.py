@@ -358,6 +358,17 @@ class SyncTest(SpoolTest):
         journal.close()
         self.assertEqual(self.syncs(), 2, 'closing always fsyncs, and here the name is new')
 
+    def test_several_confirms_share_an_fsync(self):
+        journal = self.journal(sync_journal=0)
+        for _ in range(3):
+            journal.add(item())
+        self.syncs()
+        journal.confirm(1, False)
+        journal.confirm(2, False)
+        self.assertEqual(self.syncs(), 0)
+        journal.confirm(3)
+        self.assertEqual(self.syncs(), 1)
+
     def test_each(self):
         journal = self.journal(sync_journal=0)
         journal.add(item())

@@ -421,6 +421,20 @@ class ExpiryTest(SessionTest):
         a.connection.on_pause = lambda: other.session.delete(b'q')
         self.assertEqual(self.got(a.get()), [None])
 
+    def test_delete_meanwhile_ends_a_get_that_would_wait(self):
+        # memcache 4.1 row 16: END when the queue is deleted
+        self.dead(2500, b'live')
+        a, other = self.clients(2)
+        a.connection.on_pause = lambda: other.session.delete(b'q')
+        self.assertEqual(self.got(a.get(timeout=60000)), [None])
+
+    def test_client_that_is_lost_meanwhile_takes_nothing(self):
+        self.dead(1001, b'live')
+        a, = self.clients(1)
+        a.connection.on_pause = lambda: a.connection.leave(gone=True)
+        self.assertEqual(self.got(a.get()), [None])
+        self.assertEqual(self.world.items()[-1], b'live')
+
     def test_what_expires_during_the_pauses_is_not_handed_out(self):
         self.put(*[b'dead'] * 1001, expiry=THEN)
         self.put(*[b'short'] * 1500, expiry=THEN + 1005)
