@@ -13,27 +13,7 @@ from kestrel.disk import Disk
 from kestrel.journal import record
 from kestrel.journal.journal import Journal
 from kestrel.journal.sync import Syncer
-
-# The example time of the journal's specification.
-THEN = 1384870000000
-
-
-class MovedClock:
-    """kestrel.clock.Clock in the hands of a test; ``advance`` moves both clocks."""
-
-    def __init__(self, ms=THEN):
-        self.ms = ms
-        self.seconds = 1000.0
-
-    def now_ms(self):
-        return self.ms
-
-    def monotonic(self):
-        return self.seconds
-
-    def advance(self, seconds):
-        self.seconds += seconds
-        self.ms += round(seconds * 1000)
+from support.clock import THEN, MovedClock
 
 
 class MovedLoop:
