@@ -108,7 +108,9 @@ setup(
     packages=find_packages(include=['kestrel', 'kestrel.*']),
     package_data={'kestrel': ['*.configspec']},
     install_requires=['gevent>=22.10', 'configobj>=5.0.8', 'python-daemon>=2.3', 'setproctitle>=1.3'],
-    entry_points={'console_scripts': ['kestrel = kestrel.main:main']},
+    entry_points={'console_scripts': [
+        'kestrel = kestrel.main:main', 'qdump = kestrel.tools.qdump:main', 'qpack = kestrel.tools.qpack:main',
+        'kestrel-fsck = kestrel.tools.fsck:main']},
     ext_modules=extensions(),
     cmdclass={'build_py': build_py_alone},
     zip_safe=False,

@@ -1,0 +1,158 @@
+"""``kestrel-fsck``: what a start of the server would find in a spool, and change there. Only reads."""
+
+import argparse
+import os
+
+from kestrel.clock import Clock
+from kestrel.disk import Disk, lock_owner
+from kestrel.journal import names
+from kestrel.journal.record import END, TORN
+from kestrel.tools.console import human, printable, run_command
+from kestrel.tools.walk import JournalFile, Walk
+
+CLEAN, CHANGES, UNUSABLE = 0, 1, 2
+PROGRESS_EVERY = 1 << 20
+
+
+def main():
+    """The command line; ends the process with CLEAN, CHANGES (a start would change something) or UNUSABLE."""
+    run_command(run)
+
+
+def run(arguments, console, clock=None):
+    """Do what the words of the command line say; -> exit code."""
+    parser = argparse.ArgumentParser(
+        prog='kestrel-fsck', description='Check a spool without changing anything: every file, and what a '
+        'start of the server would do. Exit code 0: nothing; 1: it would change something; 2: the spool '
+        'cannot be used.')
+    parser.add_argument('spool', metavar='SPOOL', help='the folder, queue_path of the configuration')
+    path = os.fsencode(parser.parse_args(arguments).spool)
+    try:
+        spool = names.Spool(path, Disk(None).list(path))
+        owner = _owner(path)
+    except OSError as error:
+        console.error('kestrel-fsck: %s: %s' % (printable(path), error.strerror))
+        return UNUSABLE
+    return _Check(spool, console, (clock or Clock()).now_ms()).run(owner)
+
+
+def _owner(path):
+    """The pid of the server that holds the spool, None if the system shows none. Takes no lock itself."""
+    status = os.stat(path)
+    try:
+        with open('/proc/locks', encoding='ascii', errors='replace') as file:
+            return lock_owner(file.read(), status.st_dev, status.st_ino)
+    except FileNotFoundError:
+        return None
+
+
+class _Check:
+
+    def __init__(self, spool, console, now_ms):
+        self.spool = spool
+        self.console = console
+        self.now = now_ms
+        self.changes = 0
+        self.unreadable = 0
+
+    def run(self, owner):
+        """Say everything; -> exit code."""
+        if owner is not None:
+            self.console.line('in use by a running server (pid %d), so no other can start; it may '
+                              'change files while they are read here' % owner)
+        for file_name in self.spool.strays:
+            self._say(file_name, 'not a journal file, left alone')
+        for file_name in self.spool.temporary:
+            self._change(file_name, 'temporary file, would be deleted')
+        for _, files in sorted(self.spool.queues.items()):
+            self._queue(files)
+        return self._verdict()
+
+    def _say(self, file_name, text):
+        self.console.line('%s: %s' % (printable(file_name), text))
+
+    def _change(self, file_name, text):
+        self.changes += 1
+        self._say(file_name, text)
+
+    def _queue(self, files):
+        on_disk = self._packs(files)
+        in_order = [file_name for _, file_name in files.archived]
+        if files.has_current:
+            in_order.append(files.current)
+        walk = Walk(self.now)
+        opened = []
+        unreadable = self.unreadable
+        try:
+            for file_name in in_order:
+                self._file(files, on_disk.get(file_name, file_name), file_name, walk, opened)
+        finally:
+            for file in opened:
+                file.close()
+        if not files.has_current:
+            self._change(files.current, 'the current file is missing, would be created')
+        if self.unreadable == unreadable:
+            self._state(files, walk)
+
+    def _packs(self, files):
+        """Plan for the packed files; -> {name a file would have: its name now}."""
+        on_disk = {}
+        while files.packs:
+            replaced, old_name, new_name = files.put_pack_in_place()
+            for file_name in replaced:
+                self._change(on_disk.pop(file_name, file_name),
+                             'would be deleted, %s replaces it' % printable(old_name))
+            self._change(old_name, 'packed file, would become %s' % printable(new_name))
+            on_disk[new_name] = old_name
+        return on_disk
+
+    def _file(self, files, file_name, name_then, walk, opened):
+        """Do the records of one file and say what it is."""
+        before = walk.operations, walk.size
+        shown = PROGRESS_EVERY
+        try:
+            file = JournalFile(files.path(file_name))
+            opened.append(file)
+            for _ in walk.records(file):
+                if walk.reader.offset >= shown:
+                    shown = walk.reader.offset + PROGRESS_EVERY
+                    self.console.progress('Checking: %-6s' % human(walk.reader.offset))
+        except OSError as error:
+            self.unreadable += 1
+            self._say(file_name, 'cannot be read: %s; a start would fail' % error.strerror)
+            return
+        if shown > PROGRESS_EVERY:
+            self.console.progress(' ' * 16 + '\r')
+        text = '%d bytes, %d records' % (file.size, walk.operations - before[0])
+        if walk.answer == END:
+            self._say(file_name, text + ', good')
+        else:
+            self._broken(file_name, name_then, text, walk, file, name_then == files.current)
+
+    def _broken(self, file_name, name_then, text, walk, file, is_current):
+        offset = walk.reader.offset
+        kind = 'incomplete last record' if walk.answer == TORN else 'broken record'
+        text += ', %s at offset %d: %d bytes would be cut off and saved as %s/%s.%d.<time>' % (
+            kind, offset, file.size - offset, names.CORRUPT_FOLDER.decode(), printable(name_then), offset)
+        if not is_current:
+            text += '; removals in later files may hit the wrong items then'
+        self._change(file_name, text)
+
+    def _state(self, files, walk):
+        lent = len(walk.opened) + len(walk.displaced)
+        text = 'queue %s: %d items, %d bytes' % (
+            printable(files.current), walk.waiting + lent, walk.bytes + walk.open_bytes())
+        if lent:
+            self.changes += 1
+            text += '; %d open reads would be put back' % lent
+        self.console.line(text)
+
+    def _verdict(self):
+        if self.unreadable:
+            self.console.line('unusable: %d files cannot be read' % self.unreadable)
+            return UNUSABLE
+        if self.changes:
+            self.console.line('a start would change something: %d findings' % self.changes)
+            return CHANGES
+        self.console.line('clean')
+        return CLEAN
