@@ -118,7 +118,8 @@ class Connection:
             self.state = RUNNING
             if self.input_ended:
                 break
-            if wanted and large and not self.budget.admits(self, size):
+            # Who leaves is read to its end: that is no more than the kernel holds of it, and no wait helps.
+            if wanted and large and not self.leaving and not self.budget.admits(self, size):
                 self.budget.wait_for_room(self, size)
                 if self.kept:
                     return self._take_kept()

@@ -178,9 +178,9 @@ class Session:
         """
         connection = self.connection
         deadline = began + timeout / 1000
+        dismissed = False
         # Nobody stands in line while its replies are on their way to a slow reader: it could not take the item it
         # is woken for, and those behind it would wait on.
-        dismissed = False
         look = connection.flush()
         while True:
             if look:

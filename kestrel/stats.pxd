@@ -27,7 +27,6 @@ cdef class ServerStats:
     cdef public long long queue_expires
     cdef public long long cmd_get_open_dropped
     cdef public long long waiters_aborted
-    cdef public long long finished_but_add
     cdef public long long journal_errors
     cdef public dict fsync_errors
     cdef public Histogram set_latency_usec

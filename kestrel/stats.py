@@ -84,7 +84,6 @@ class ServerStats:
         self.queue_expires = 0
         self.cmd_get_open_dropped = 0
         self.waiters_aborted = 0
-        self.finished_but_add = 0
         self.journal_errors = 0
         self.fsync_errors = {}
         self.set_latency_usec = Histogram()

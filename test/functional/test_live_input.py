@@ -124,6 +124,36 @@ class BufferedRequestsTest(unittest.TestCase):
         server.stop()
 
 
+    def test_client_that_leaves_behind_a_full_budget_costs_no_time(self):
+        """Its end is known, its last bytes have no room: they must be taken or waited for, not looked at for ever."""
+        server = Server({'server': {'max_buffered_requests': '2MB'}})
+        self.addCleanup(server.close)
+        server.start()
+        oldest = server.client()
+        self.addCleanup(oldest.close)
+        oldest.send(b'set q 0 0 %d\r\n' % (4 * MB) + bytes(2 * MB))
+        eventually(self, 'the budget is full', lambda: stats_of(server)['bytes_read'] > 2 * MB)
+        leaving = server.client()
+        leaving.send(b'set q 0 0 %d\r\n' % (4 * MB) + bytes(MB // 8))
+        eventually(self, 'it waits for room', lambda: stats_of(server)['bytes_read'] > 2 * MB + 65536)
+        leaving.close()
+        time.sleep(0.2)
+        before = processor_seconds(server.pid)
+        time.sleep(0.5)
+        self.assertLess(processor_seconds(server.pid) - before, 0.25)
+
+
+def stats_of(server):
+    with server.client() as other:
+        return {key: int(value) for key, value in stats(other).items() if value.isdigit()}
+
+
+def processor_seconds(pid):
+    with open(f'/proc/{pid}/stat') as file:
+        words = file.read().rpartition(')')[2].split()
+    return (int(words[11]) + int(words[12])) / os.sysconf('SC_CLK_TCK')
+
+
 class NotReadingTest(InputTest):
 
     def test_client_that_does_not_read(self):

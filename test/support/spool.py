@@ -13,7 +13,7 @@ from kestrel.disk import Disk
 from kestrel.journal import record
 from kestrel.journal.journal import Journal
 from kestrel.journal.sync import Syncer
-from support.clock import THEN, MovedClock
+from support.clock import MovedClock
 
 
 class MovedLoop:

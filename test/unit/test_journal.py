@@ -13,7 +13,8 @@ from kestrel.errors import JournalError
 from kestrel.item import Item
 from kestrel.journal import record, recovery
 from kestrel.journal.sync import Syncer
-from support.spool import THEN, SpoolTest, readable
+from support.clock import THEN
+from support.spool import SpoolTest, readable
 
 
 def item(data=b'a', flags=0, deliveries=0):

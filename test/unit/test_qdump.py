@@ -17,7 +17,8 @@ from kestrel.tools import qdump
 from kestrel.tools.console import Console, human
 from kestrel.tools.walk import JournalFile, Walk
 from support.environment import process_environment
-from support.spool import THEN, SpoolTest
+from support.clock import THEN
+from support.spool import SpoolTest
 
 EXAMPLE = bytes.fromhex("""
     02 11 00 00 00 80 35 af 70 42 01 00 00 00 00 00 00 00 00 00 00 61

@@ -6,7 +6,8 @@ import unittest
 from kestrel.item import Item
 from kestrel.journal import record
 from kestrel.journal.record import RecordReader, addx_header, flags_header, xid_record
-from support.spool import THEN, Bytes, readable
+from support.clock import THEN
+from support.spool import Bytes, readable
 
 NOW = 1400000000123
 TIME = '80 35 af 70 42 01 00 00 '

@@ -7,7 +7,8 @@ from kestrel.errors import StartError
 from kestrel.item import Item
 from kestrel.journal import recovery
 from kestrel.journal.record import addx_header, xid_record
-from support.spool import THEN, SpoolTest
+from support.clock import THEN
+from support.spool import SpoolTest
 
 EXAMPLE = bytes.fromhex("""
     02 11 00 00 00 80 35 af 70 42 01 00 00 00 00 00 00 00 00 00 00 61

@@ -6,7 +6,8 @@ from kestrel.item import Item
 from kestrel.journal import record
 from kestrel.journal.record import RecordReader, addx_header, flags_header, xid_record
 from kestrel.journal.replay import Replay
-from support.spool import THEN, Bytes
+from support.clock import THEN
+from support.spool import Bytes
 
 NOW = THEN + 60000
 

@@ -112,7 +112,7 @@ class CountersTest(unittest.TestCase):
         stats = ServerStats()
         for name in ('connections total_connections total_items cmd_get cmd_set cmd_peek cmd_monitor'
                      ' cmd_monitor_get get_hits get_misses bytes_read bytes_written queue_creates'
-                     ' queue_deletes queue_expires cmd_get_open_dropped waiters_aborted finished_but_add'
+                     ' queue_deletes queue_expires cmd_get_open_dropped waiters_aborted'
                      ' journal_errors').split():
             with self.subTest(name):
                 self.assertEqual(getattr(stats, name), 0)

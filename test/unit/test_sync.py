@@ -10,7 +10,8 @@ import gevent.event
 from kestrel.clock import Clock
 from kestrel.item import Item
 from kestrel.journal.sync import AT_ONCE, Syncer
-from support.spool import THEN, MovedLoop, SpoolTest
+from support.clock import THEN
+from support.spool import MovedLoop, SpoolTest
 
 PERIOD = 100000
 
