@@ -8,6 +8,7 @@ cdef int RUNNING
 cdef int READING
 cdef int PARKED
 cdef int WRITING
+cdef int COMMITTING
 
 
 cdef class Connection:
@@ -51,6 +52,8 @@ cdef class Connection:
     cdef _stop_reader(self)
     @cython.locals(now=double, until=double)
     cpdef park(self, Waiter waiter, double deadline)
+    cpdef wait_for(self, commit)
+    cpdef committed(self)
     cdef _set_alarm(self, double until, double now)
     cpdef _alarmed(self)
     cpdef resume_soon(self)

@@ -29,6 +29,7 @@ RUNNING = 0
 READING = 1                 # input
 PARKED = 2                  # an item, room in the block budget
 WRITING = 3                 # room in the socket's send buffer
+COMMITTING = 4              # an fsync
 
 READ = 1
 WRITE = 2
@@ -205,6 +206,22 @@ class Connection:
         if self.kept and not self.leaving:
             # behind input that is not taken in yet there may be an end
             self._look_for_end()
+
+    def wait_for(self, commit):
+        """Wait until an fsync (sync.Commit) has ended, whether the client is still there or not."""
+        self.flush()
+        if commit.done:
+            return
+        commit.join(self)
+        while not commit.done:
+            self.state = COMMITTING
+            self.to_hub()
+            self.state = RUNNING
+
+    def committed(self):
+        """The fsync has ended. Called on the hub."""
+        if self.state == COMMITTING:
+            self.to_client()
 
     def _set_alarm(self, until, now):
         """Have the parked greenlet look again at ``until``, at the latest in a day.

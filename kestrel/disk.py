@@ -4,19 +4,14 @@ Everything that changes the spool goes through a Disk, so that a test can hand i
 fails. Paths are bytes. What the system refuses comes out as OSError, unless said otherwise.
 """
 
-import errno
 import fcntl
 import os
-import stat
 
+from kestrel.append_file import FILE_MODE, AppendFile
 from kestrel.errors import StartError
 
-FILE_MODE = 0o640
 FOLDER_MODE = 0o750
 COPY_BLOCK = 1 << 20
-# Without O_NONBLOCK, which says nothing to regular files, opening a FIFO would wait for whoever has its other
-# end, and the whole server with it.
-ALWAYS = os.O_CLOEXEC | os.O_NONBLOCK
 
 
 def as_path(path):
@@ -191,6 +186,16 @@ class Disk:
             file.open()
         return file
 
+    def open_archived(self, path, size):
+        """-> AppendFile that is only read; ``size`` as ``open_append``."""
+        return AppendFile(self, path, size, True)
+
+    def create(self, path):
+        """-> AppendFile, new, empty and open. FileExistsError if there is something of that name."""
+        file = AppendFile(self, path, 0)
+        file.create()
+        return file
+
     def open_read(self, path, writable=False):
         """-> ReadFile. ``writable``: fail now if it could not be appended to later."""
         return ReadFile(self.system, path, os.O_RDWR if writable else os.O_RDONLY)
@@ -237,193 +242,16 @@ class Disk:
 
 
 class ReadFile:
-    """A file read from its beginning. ``size``: its length in bytes when it was opened."""
+    """A file that is read. ``size``: its length in bytes when it was opened."""
 
     def __init__(self, system, path, flags):
         self._system = system
         self._descriptor = system.open(path, flags | os.O_CLOEXEC)
         self.size = system.fstat(self._descriptor).st_size
 
-    def read(self, count):
-        """The next bytes, at most ``count``; none at the end."""
-        return self._system.read(self._descriptor, count)
+    def read_at(self, count, offset):
+        """At most ``count`` bytes from ``offset`` on; none at the end."""
+        return self._system.pread(self._descriptor, count, offset)
 
     def close(self):
         self._system.close(self._descriptor)
-
-
-class BackgroundSync:
-    """An fsync of a file and, where it is new, of its name; to be called in a thread.
-
-    It has a descriptor of its own: the file may be closed or deleted meanwhile, and the kernel reports a
-    failed write-back once to each open file, so that this fsync cannot swallow the error of another one.
-    """
-
-    def __init__(self, disk, path, name_is_new):
-        self._disk = disk
-        self._folder = os.path.dirname(path) if name_is_new else None
-        # In a list, because pop is one step for all threads: the descriptor has one taker, even if the thread
-        # pool failed to start this and begins it all the same.
-        self._held = [disk.system.open(path, os.O_RDONLY | ALWAYS)]
-
-    def __call__(self):
-        """Do it. Raises OSError. Nothing is done after ``close``."""
-        descriptor = self._take()
-        if descriptor < 0:
-            return
-        try:
-            self._disk.system.fsync(descriptor)
-        finally:
-            self._disk.system.close(descriptor)
-        if self._folder is not None:
-            self._disk.fsync_dir(self._folder)
-
-    def close(self):
-        """Give it up before it is called; as often as you like."""
-        descriptor = self._take()
-        if descriptor >= 0:
-            self._disk.system.close(descriptor)
-
-    def _take(self):
-        try:
-            return self._held.pop()
-        except IndexError:
-            return -1
-
-
-class AppendFile:
-    """A file that is only appended to, each time by whole records.
-
-    ``size`` is the length up to which it is good, in bytes. After a failed append nothing of it is left: what
-    was written is cut off again, at once or, where that fails too, before anything else is written.
-    """
-
-    __slots__ = ('path', 'size', '_disk', '_system', '_write', '_descriptor', '_torn', '_name')
-
-    def __init__(self, disk, path, size):
-        self.path = path
-        self.size = size
-        self._disk = disk
-        self._system = disk.system
-        self._write = disk.system.write
-        self._descriptor = -1
-        self._torn = False
-        self._name = 0
-
-    def append(self, data):
-        """Write ``data``, bytes, by one call of write(2). Raises OSError, the file being as before."""
-        length = len(data)
-        if self._descriptor < 0 or self._torn:
-            self.open()
-        try:
-            written = self._write(self._descriptor, data)
-            if written != length:
-                self._write_rest(memoryview(data)[written:])
-        except OSError:
-            self._cut()
-            raise
-        self.size += length
-
-    def append2(self, header, data):
-        """As ``append`` of header + data, without making one piece of them."""
-        length = len(header) + len(data)
-        if self._descriptor < 0 or self._torn:
-            self.open()
-        try:
-            written = self._system.writev(self._descriptor, (header, data))
-            if written < len(header):
-                self._write_rest(memoryview(header)[written:])
-                written = len(header)
-            if written != length:
-                self._write_rest(memoryview(data)[written - len(header):])
-        except OSError:
-            self._cut()
-            raise
-        self.size += length
-
-    def open(self):
-        """Take a descriptor if there is none, creating the file if it is missing; cut off a torn record."""
-        if self._descriptor < 0:
-            self._open()
-        if self._torn:
-            self._system.ftruncate(self._descriptor, self.size)
-            self._torn = False
-
-    def cut(self, size):
-        """Take the last record off again, down to ``size``; never raises."""
-        self.size = size
-        self._cut()
-
-    def fsync(self):
-        """Make everything appended durable, and the name of the file too if it is new (D63)."""
-        if self._descriptor < 0:
-            return
-        self._system.fsync(self._descriptor)
-        if self._name_is_new():
-            self._disk.fsync_dir(os.path.dirname(self.path))
-
-    def background_sync(self):
-        """-> BackgroundSync of all that has been appended so far."""
-        return BackgroundSync(self._disk, self.path, self._name_is_new())
-
-    def close(self):
-        """Give the descriptor back. The next append takes one again."""
-        if self._descriptor >= 0:
-            descriptor = self._descriptor
-            self._descriptor = -1
-            self._system.close(descriptor)
-
-    def is_open(self):
-        return self._descriptor >= 0
-
-    def _name_is_new(self):
-        return self._name > 0 and not self._disk.is_name_durable(self.path, self._name)
-
-    def _open(self):
-        descriptor, created = self._find_or_create()
-        try:
-            status = self._system.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise _not_regular()
-        except OSError:
-            self._system.close(descriptor)
-            raise
-        self._descriptor = descriptor
-        if created:
-            self._name = self._disk.name_changed(self.path)
-        found = status.st_size
-        if not self._torn or found < self.size:
-            # Somebody removed or changed it while it was closed: go on with what is there.
-            self.size = found
-
-    def _find_or_create(self):
-        """-> (descriptor, was it created). Never waits, whatever is there under that name."""
-        flags = os.O_WRONLY | os.O_APPEND | ALWAYS
-        try:
-            return self._system.open(self.path, flags), False
-        except FileNotFoundError:
-            return self._system.open(self.path, flags | os.O_CREAT, FILE_MODE), True
-        except OSError as error:
-            if error.errno == errno.ENXIO:      # a socket, or a FIFO that nobody reads
-                raise _not_regular() from None
-            raise
-
-    def _write_rest(self, rest):
-        while rest:
-            written = self._write(self._descriptor, rest)
-            if written <= 0:
-                raise OSError(errno.EIO, os.strerror(errno.EIO))
-            rest = rest[written:]
-
-    def _cut(self):
-        try:
-            self._system.ftruncate(self._descriptor, self.size)
-        except OSError as error:
-            self._torn = True
-            self._disk.log.error(
-                '%s: cannot cut off an incomplete record at %d: %s; it is cut off before the next write',
-                self.path.decode('utf-8', 'replace'), self.size, error.strerror)
-
-
-def _not_regular():
-    return OSError(errno.EINVAL, 'not a regular file')

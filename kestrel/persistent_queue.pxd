@@ -1,8 +1,10 @@
 cimport cython
 
+from kestrel.append_file cimport AppendFile
 from kestrel.clock cimport Clock
 from kestrel.item cimport Item
 from kestrel.journal.journal cimport Journal
+from kestrel.journal.read_behind cimport ReadBehind
 from kestrel.stats cimport QueueStats
 from kestrel.waiters cimport Waiters
 
@@ -13,12 +15,25 @@ cdef class PersistentQueue:
     cdef public Clock clock
     cdef public Waiters waiters
     cdef public QueueStats stats
+    cdef public object compactor
     cdef public object settings
     cdef public object items
+    cdef public long long count
+    cdef public long long bytes
+    cdef public long long mem_bytes
+    cdef public ReadBehind reader
+    cdef public long long behind
+    cdef bint unreadable
+    cdef public object tail
+    cdef public long long tail_bytes
+    cdef long long tail_behind
+    cdef public long long voids
+    cdef public object voids_left_out
+    cdef set voids_behind
+    cdef public object checkpoint
     cdef public dict opened
     cdef public long long created
     cdef public bint closed
-    cdef public long long bytes
     cdef public int xid
     cdef public long long last_taken
     cdef public long long max_items
@@ -26,27 +41,40 @@ cdef class PersistentQueue:
     cdef public long long max_item_size
     cdef public long long max_age
     cdef public long long max_sweep
+    cdef public long long max_memory_size
+    cdef public long long compact_from
     cdef public bint ages
     cdef public bint discards
     cdef public bint traces
 
     @cython.locals(size=Py_ssize_t, now='long long', latest='long long', discarded='long long', item=Item,
-                   stats=QueueStats)
+                   journal=Journal, file=AppendFile, offset='long long')
     cpdef put(self, bytes data, unsigned int flags, long long expiry, bint durable)
+    @cython.locals(stats=QueueStats)
+    cdef _enter(self, Item item, long long size)
     cdef bint _full(self)
-    cdef long long _heads_in_the_way(self)
+    cdef long long _heads_in_the_way(self) except -2
+    cdef _discard(self, long long count)
     @cython.locals(stats=QueueStats)
     cdef _sample(self)
-    cpdef bint stale(self, long long now)
-    @cython.locals(item=Item, journal=Journal, xid=int)
+    @cython.locals(item=Item)
+    cpdef bint stale(self, long long now) except -1
+    @cython.locals(item=Item, journal=Journal, xid=int, size='long long')
     cpdef Item take(self, bint opening, long long now)
     cpdef head(self)
-    cpdef confirm(self, int xid, bint last=*)
+    cdef bint _is_choked(self) except -1
+    @cython.locals(journal=Journal, item=Item)
+    cpdef confirm(self, int xid)
+    @cython.locals(journal=Journal, item=Item, size='long long')
     cpdef unremove(self, int xid)
     cdef bint _expired(self, Item item, long long now)
     cpdef sweep(self, long long limit)
     @cython.locals(dropped='long long')
     cdef _sweep(self, long long now, long long limit)
     cpdef flush(self)
-    @cython.locals(item=Item)
+    @cython.locals(item=Item, size='long long')
     cdef _pop_head(self)
+    cdef _move_up(self)
+    @cython.locals(items='long long', size='long long', item=Item)
+    cdef _refill(self)
+    cdef _put_behind_an_fsync(self, Item item, long long size, object commit, AppendFile file, long long offset)

@@ -6,6 +6,7 @@ from kestrel.waiters cimport Waiters
 cdef class QueueCollection:
     cdef public bytes spool
     cdef public object disk
+    cdef public object hub
     cdef public object syncer
     cdef public object clock
     cdef public ServerStats stats

@@ -1,5 +1,6 @@
 """All queues of a server, by name."""
 
+from kestrel.compactor import Compactor
 from kestrel.errors import JournalError, RequestError
 from kestrel.journal import recovery
 from kestrel.journal.journal import Journal
@@ -48,9 +49,10 @@ class QueueCollection:
     config  config.Config; ``configure`` takes a new one at reload
     """
 
-    def __init__(self, disk, syncer, clock, stats, config, log):
+    def __init__(self, disk, hub, syncer, clock, stats, config, log):
         self.spool = None
         self.disk = disk
+        self.hub = hub
         self.syncer = syncer
         self.clock = clock
         self.stats = stats
@@ -73,7 +75,7 @@ class QueueCollection:
             if not settings.keep_journal:
                 self._leave_alone(name, 'keep_journal is false')
                 continue
-            recovered = recovery.recover(self.disk, self.clock, self.log, files)
+            recovered = recovery.recover(self.disk, self.clock, self.log, files, settings.max_memory_size)
             self._set_up(name, settings, recovered)
         self._set_up_configured(self.config)
 
@@ -138,12 +140,14 @@ class QueueCollection:
     def _set_up(self, name, settings, recovered):
         journal = None
         if settings.keep_journal:
-            journal = Journal(self.disk, self.clock, self.syncer, self.spool, name, settings.sync_journal, recovered,
-                              self._count_journal_error)
+            journal = Journal(self.disk, self.clock, self.hub, self.syncer, self.spool, name, settings.sync_journal,
+                              recovered, self._count_journal_error)
         waiters = self.expected.pop(name, None)
         if waiters is None:
             waiters = Waiters()
         queue = PersistentQueue(name, settings, journal, recovered, self.clock, waiters, QueueStats())
+        if journal is not None:
+            queue.compactor = Compactor(queue, journal, self.clock)
         self.queues[name] = queue
         self.stats.queue_creates += 1
         return queue

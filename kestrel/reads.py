@@ -33,19 +33,19 @@ class OpenReads:
         return 0 if entries is None else len(entries)
 
     def confirm_oldest(self, name, count):
-        """Confirm up to ``count`` reads. -> how many there were to confirm."""
-        entries = []
-        while len(entries) < count:
+        """Confirm up to ``count`` reads. -> the Commit that makes all of them durable, if that is to be waited for, or
+        None."""
+        commit = None
+        while count > 0:
             entry = self._pop_oldest(name)
             if entry is None:
                 break
-            entries.append(entry)
-        for number, (queue, xid) in enumerate(entries, 1):
-            # with sync_journal = 0 one fsync, that of the last, makes all of them durable
-            queue.confirm(xid, number == len(entries))
+            count -= 1
+            queue, xid = entry
+            commit = queue.confirm(xid) or commit
             if queue.traces:
                 self._trace('confirm', queue, xid)
-        return len(entries)
+        return commit
 
     def abort_oldest(self, name):
         """Put the oldest read of that queue back at its head, if there is one."""

@@ -16,7 +16,7 @@ def server_lines(services):
         ('uptime', int(services.clock.monotonic() - services.began)),
         ('time', seconds),
         ('version', __version__),
-        ('curr_items', sum([len(queue.items) for queue in queues])),
+        ('curr_items', sum([queue.count for queue in queues])),
         ('total_items', stats.total_items),
         ('bytes', sum([queue.bytes for queue in queues])),
         ('reserved_memory_ratio', '%.3f' % (reserved / services.memory_limit)),
@@ -45,13 +45,13 @@ def queue_lines(queue):
     now = queue.clock.now_ms()
     head = queue.head()
     return _encode((
-        ('items', len(queue.items)),
+        ('items', queue.count),
         ('bytes', queue.bytes),
         ('total_items', stats.put_items),
         ('logsize', 0 if queue.journal is None else queue.journal.size),
         ('expired_items', stats.expired_items),
-        ('mem_items', len(queue.items)),
-        ('mem_bytes', queue.bytes),
+        ('mem_items', len(queue.items) - queue.voids),
+        ('mem_bytes', queue.mem_bytes),
         # 0 while no data waits, and before the first removal (D42)
         ('age', now - queue.last_taken if queue.bytes and queue.last_taken else 0),
         ('head_msec', 0 if head is None else now - head.add_time),

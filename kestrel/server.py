@@ -18,6 +18,7 @@ from kestrel.connection import Connection
 from kestrel.disk import Disk
 from kestrel.errors import JournalError, StartError
 from kestrel.handlers.memcache import MemcacheHandler
+from kestrel.hub import Hub
 from kestrel.journal.sync import Syncer
 from kestrel.persistent_queue import PersistentQueue
 from kestrel.queue_collection import QueueCollection
@@ -100,9 +101,10 @@ class KestrelServer:
         self.disk = disk or Disk(self.log)
         self.stats = ServerStats()
         settings = configuration.server
+        self.hub = Hub()
         self.syncer = Syncer(self.clock, self.log, self.stats.fsync_delay_usec.add,
-                             self.stats.item_fsync_delay_usec.add, self.stats.count_fsync_error)
-        self.collection = QueueCollection(self.disk, self.syncer, self.clock, self.stats,
+                             self.stats.item_fsync_delay_usec.add, self.stats.count_fsync_error, self.hub)
+        self.collection = QueueCollection(self.disk, self.hub, self.syncer, self.clock, self.stats,
                                           configuration, self.log)
         self.services = Services(self.collection, self.stats, self.clock, settings, self, self.log,
                                  report.memory_limit())
@@ -114,6 +116,9 @@ class KestrelServer:
         self.sockets = []
         self.listeners = []
         self.connections = set()
+        self.serving = set()        # connections that may have a running request
+        self.finished = Event()     # while it stops: none of them has
+        self.may_go = Event()       # then they put back what they have open, and close
         self.drained = Event()
         self.stopped = Event()
         self.stopping = False
@@ -190,12 +195,16 @@ class KestrelServer:
             self.log.info('session begins: %s', address)
         connection = Connection(sock, address, stats, self.clock, self.budget, self.idle_limit)
         self.connections.add(connection)
+        self.serving.add(connection)
         session = None
         try:
             session = Session(self.services, connection, stats.connections)
             connection.serve(MemcacheHandler(session, connection, self.services))
         finally:
             self.budget.hold(connection, 0)
+            self.serving.discard(connection)
+            if self.stopping:
+                self._wait_for_others()
             if session is not None:
                 session.close()
             connection.close()
@@ -275,20 +284,43 @@ class KestrelServer:
         self.on_stop_step()
         if self.background is not None:
             self.background.stop()
+        self._end_jobs()
         self._close_queues()
+        self.hub.close()
         self.disk.unlock_spool()
         self.on_stop_step()
         self.log.info('stopped')
         self.stopped.set()
 
     def _drain(self):
-        """Let running requests finish, then close all connections, which puts their open reads back."""
+        """Let running requests finish, then close all connections, which puts their open reads back: none of these is
+        handed out to a request that still runs."""
         for connection in list(self.connections):
             connection.stop()
-        self._wait_for_connections(REQUESTS_MAY_TAKE)
-        for connection in list(self.connections):
+        self._wait_until_empty(self.serving, self.finished)
+        self.may_go.set()
+        for connection in list(self.serving):
             connection.cut()
-        self._wait_for_connections(REQUESTS_MAY_TAKE)
+        self._wait_until_empty(self.connections, self.drained)
+
+    @staticmethod
+    def _wait_until_empty(connections, event):
+        if connections:
+            event.clear()
+            event.wait(REQUESTS_MAY_TAKE)
+
+    def _wait_for_others(self):
+        if not self.serving:
+            self.finished.set()
+        self.may_go.wait()
+
+    def _end_jobs(self):
+        """End rewriting and packing: what is not done is undone, or done by the next start."""
+        for queue in self.collection.queues.values():
+            if queue.compactor is not None:
+                while queue.compactor.stop() is None:
+                    gevent.sleep(0.01)
+                self.on_stop_step()
 
     def _close_queues(self):
         """Sync and close all journals, several at a time: the file system commits them together."""
@@ -296,11 +328,6 @@ class KestrelServer:
         for _ in pool.imap_unordered(PersistentQueue.close, list(self.collection.queues.values())):
             self.on_stop_step()
         pool.kill()
-
-    def _wait_for_connections(self, seconds):
-        if self.connections:
-            self.drained.clear()
-            self.drained.wait(seconds)
 
     def wait(self):
         """Block until the server has stopped."""

@@ -4,7 +4,7 @@ A session checks whether its client may, counts and times, owns the client's ope
 It knows its connection only as something that can ``park`` until a waiter is woken and ``pause`` to let others run.
 """
 
-from kestrel.errors import HangUp, RequestError
+from kestrel.errors import HangUp, JournalError, RequestError
 from kestrel.queue_collection import check_name
 from kestrel.reads import OpenReads
 from kestrel.waiters import Waiter
@@ -75,6 +75,7 @@ class Session:
         """Store an item; -> false if the queue refuses it. ``data`` is None for an item refused unread (D6).
 
         expiry  int, ms since 1970, 0 = never
+        Where it must be durable this returns when its fsync has ended (D9). Raises JournalError, RequestError.
         """
         clock = self.clock
         began = clock.monotonic()
@@ -83,8 +84,15 @@ class Session:
             queue = self.collection.need(name)
         stats = self.stats
         stats.cmd_set += 1
-        if data is None or self.services.stopping or not queue.put(data, flags, expiry, durable):
+        if data is None or self.services.stopping:
             return False
+        stored = queue.put(data, flags, expiry, durable)
+        if stored is not True:
+            if stored is False:
+                return False
+            self.connection.wait_for(stored)
+            if stored.error is not None:
+                raise JournalError(stored.error.why, stored.error.full)
         stats.total_items += 1
         spent = int((clock.monotonic() - began) * 1000000)
         stats.set_latency_usec.add(spent)
@@ -238,9 +246,12 @@ class Session:
         return 0 if self.reads is None else self.reads.count(name)
 
     def confirm(self, name, count):
-        """Confirm the ``count`` oldest open reads of that queue."""
+        """Confirm the ``count`` oldest open reads of that queue; with sync_journal = 0 this returns when that is
+        durable (D63)."""
         if self.reads is not None:
-            self.reads.confirm_oldest(name, count)
+            commit = self.reads.confirm_oldest(name, count)
+            if commit is not None:
+                self.connection.wait_for(commit)
 
     def abort(self, name):
         """Put the oldest open read of that queue back."""

@@ -60,3 +60,5 @@ cdef class QueueStats:
     cdef public Histogram tx_expire_list_size
     cdef public Histogram queue_size
     cdef public Histogram request_size
+    cdef public Histogram journal_rewrite_usec
+    cdef public Histogram journal_rotation_usec

@@ -123,3 +123,5 @@ class QueueStats:
         self.tx_expire_list_size = Histogram()
         self.queue_size = Histogram()
         self.request_size = Histogram()
+        self.journal_rewrite_usec = Histogram()
+        self.journal_rotation_usec = Histogram()

@@ -1,39 +1,56 @@
 cimport cython
 
-from kestrel.disk cimport AppendFile
+from kestrel.append_file cimport AppendFile
 from kestrel.item cimport Item
 from kestrel.journal.record cimport addx_header, flags_header, xid_record
+from kestrel.journal.series cimport Series
 
 
 cdef class Journal:
     cdef readonly bytes name
     cdef readonly double period
-    cdef object _disk
+    cdef readonly object disk
+    cdef readonly object hub
+    cdef readonly bint keep_deliveries
+    cdef public object queue
+    cdef public object suspect
+    cdef public long long answered
+    cdef public long long serial
+    cdef public AppendFile file
+    cdef public AppendFile twin
+    cdef public Series files
     cdef object _clock
     cdef object _syncer
-    cdef bytes _spool
-    cdef AppendFile _file
-    cdef list _archived
     cdef object _on_error
-    cdef bint _keep_deliveries
     cdef bint _each
+    cdef bint _syncs
     cdef bint _synced
     cdef bint _scheduled
+    cdef bint _queued
+    cdef bint _syncing
+    cdef object _next
+    cdef object _running
+    cdef object _covered
+    cdef long long _covered_size
+    cdef object _last_job
+    cdef object _outage
+    cdef bint _closed
     cdef object _pending
     cdef object _pending_lock
-    cdef object _outage
-    cdef object _works_since
-    cdef bint _settling
-    cdef bint _closed
+    cdef bint _is_pending
 
+    cpdef long long total(self)
     @cython.locals(data=bytes, header=bytes, file=AppendFile)
     cpdef add(self, Item item, bint durable=*, long long discarded=*)
     cpdef remove(self, long long count=*)
+    cpdef remove_all(self, long long count)
     cpdef remove_tentative(self, int xid)
     cpdef unremove(self, int xid)
-    cpdef confirm(self, int xid, bint last=*)
-    cpdef sync(self)
+    cpdef confirm(self, int xid)
+    cpdef bint is_choked(self)
+    @cython.locals(file=AppendFile)
     cdef _write(self, bytes record)
     cdef _keep(self, bytes record)
-    cdef _sync(self)
+    cpdef commit(self)
+    cdef _hurry(self)
     cdef _first_unsynced(self)

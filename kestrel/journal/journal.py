@@ -3,22 +3,24 @@
 import errno
 import threading
 
+from kestrel.append_file import SyncJob
 from kestrel.disk import as_path
 from kestrel.errors import JournalError
-from kestrel.journal import names
+from kestrel.journal.outage import Outage
+from kestrel.journal.pending import Pending
 from kestrel.journal.record import (
-    CONFIRM_REMOVE, LONGEST_DATA, REMOVE, REMOVE_RECORD, REMOVE_TENTATIVE_XID, UNREMOVE, addx_header,
-    flags_header, xid_record)
+    CONFIRM_REMOVE, LONGEST_DATA, REMOVE_RECORD, REMOVE_TENTATIVE_XID, UNREMOVE, addx_header, flags_header,
+    xid_record)
+from kestrel.journal.series import Series
+from kestrel.journal.sync import Commit
 
 # Data shorter than this is copied behind its header, from here on writev spares the copy (measured: no
 # difference from 8 to 32 KB).
 JOINED = 16384
-# How often records that found no room are tried again, seconds; and how many bytes of them at once.
+# How many REMOVE records are written at once.
+FLUSHED = 1 << 20
+# How often records that found no room are tried again, seconds.
 RETRY = 0.1
-PIECE = 65536
-# How long writing must have worked for an outage to be over, seconds: a disk with room for small records
-# alone fails and works with every other request.
-SETTLED = 1.0
 
 
 class Journal:
@@ -26,6 +28,7 @@ class Journal:
 
     disk          disk.Disk
     clock         clock.Clock
+    hub           hub.Hub
     syncer        sync.Syncer
     spool         the folder, str or bytes
     name          bytes
@@ -34,54 +37,71 @@ class Journal:
     on_error      called with nothing for each record that could not be written or made durable
     keep_deliveries  true: items with a delivery count use op 10 (D18)
 
-    ``period`` is sync_journal in seconds. Raises JournalError when the file of a new queue cannot be created.
+    ``period`` is sync_journal in seconds; ``files`` the queue's Series. ``queue``, set by the queue itself, is told
+    ``settle()`` when an fsync that puts wait for has ended, and ``rewrite_for_commit()`` when one cannot be trusted.
+    ``suspect``: the OSError of a failed fsync since the current file began, else None: a later fsync of that file
+    proves nothing (D9). Raises JournalError when the file of a new queue cannot be created.
     """
 
-    __slots__ = ('name', 'period', '_disk', '_clock', '_syncer', '_spool', '_file', '_archived',
-                 '_on_error', '_keep_deliveries', '_each', '_synced', '_scheduled', '_pending',
-                 '_pending_lock', '_outage', '_works_since', '_settling', '_closed')
-
-    def __init__(self, disk, clock, syncer, spool, name, sync_journal, recovered=None, on_error=None,
+    def __init__(self, disk, clock, hub, syncer, spool, name, sync_journal, recovered=None, on_error=None,
                  keep_deliveries=False):
         self.name = name
         self.period = 0.0 if sync_journal is None else sync_journal / 1000000
-        self._disk = disk
+        self.disk = disk
+        self.hub = hub
+        self.keep_deliveries = keep_deliveries
+        self.queue = None
+        self.suspect = None
         self._clock = clock
         self._syncer = syncer
-        self._spool = as_path(spool)
         self._on_error = on_error
-        self._keep_deliveries = keep_deliveries
         self._each = sync_journal == 0
+        self._syncs = sync_journal is not None
         # True: the next record is the first unsynced one, the syncer must hear of it. Never true without
         # fsyncs.
-        self._synced = sync_journal is not None
-        # True: a timer or a thread of the syncer is under way for this journal.
+        self._synced = self._syncs
+        # Is a timer of the syncer under way for this journal; does it stand in the line of those somebody waits
+        # for; is a thread at it.
         self._scheduled = False
-        # Records that could not be written, whole and in order (D10).
-        self._pending = bytearray() if recovered is None else bytearray(recovered.pending)
-        # Held while they are written where two threads may: close runs in one at the server's stop, and a
-        # timer of the hub may just be at it.
-        self._pending_lock = threading.Lock()
-        # When writing stopped to work, monotonic seconds, or None; since when it has worked again, or None;
-        # is there a timer that looks whether this lasts.
+        self._queued = False
+        self._syncing = False
+        # The fsync that is to come, which puts may join, and the one under way.
+        self._next = None
+        self._running = None
+        # What the fsync under way covers; the fsync that a deleted queue still owes.
+        self._covered = []
+        self._covered_size = 0
+        self._last_job = None
         self._outage = None
-        self._works_since = None
-        self._settling = False
         self._closed = False
-        self._archived = [] if recovered is None else recovered.archived
+        # Counts the current files there have been.
+        self.serial = 1
+        # How far the current file holds records whose requests are answered, bytes: nothing before is cut off.
+        self.answered = 0
+        # The new file of a rewrite, which gets every record too while it is about to take the place of the others.
+        self.twin = None
         try:
-            self._file = disk.open_append(self._spool + b'/' + names.current(name),
-                                          None if recovered is None else recovered.size)
+            self.files = Series(disk, clock, as_path(spool), name, recovered)
         except OSError as error:
             raise self._failure(error) from None
-        if self._pending:
-            self._outage = clock.monotonic()
-            syncer.call_later(RETRY, self._retry)
+        self.file = self.files.current
+        self._pending = Pending(b'' if recovered is None else recovered.pending)
+        # Held while pending records are written where two threads may: close runs in one at the server's stop,
+        # and a timer of the hub may just be at it.
+        self._pending_lock = threading.Lock()
+        self._is_pending = self._pending.size > 0
+        if self._is_pending:
+            self._outage = Outage(disk.log, clock, self.shown_name(), hub.call_later)
+            hub.call_later(RETRY, self._retry)
 
     @property
     def size(self):
         """Bytes in the current file."""
-        return self._file.size
+        return self.file.size
+
+    def total(self):
+        """Bytes in all files."""
+        return self.file.size + self.files.archived_size
 
     # --- records
 
@@ -90,18 +110,19 @@ class Journal:
 
         ``discarded`` items leave the head to make room for it: their REMOVEs stand before its record in the same
         write, so that a put that fails has cost the queue nothing.
-        With ``durable`` or sync_journal = 0 the record and the file's name are fsynced on return (D9, D63).
+        With ``durable`` or sync_journal = 0 -> Commit, to be waited for: the fsync of the record and of the file's
+        name (D9, D63). Else -> None.
         """
-        if self._pending:
+        if self._is_pending:
             self._need_room()
         data = item.data
-        if item.flags == 0 and (not self._keep_deliveries or item.deliveries == 0):
+        if item.flags == 0 and (not self.keep_deliveries or item.deliveries == 0):
             header = addx_header(item)
         else:
             header = flags_header(item)
         if discarded:
             header = REMOVE_RECORD * discarded + header
-        file = self._file
+        file = self.file
         try:
             if len(data) < JOINED:
                 file.append(header + data)
@@ -112,20 +133,28 @@ class Journal:
         except OSError as error:
             self._begin_outage(error)
             raise self._failure(error) from None
-        if durable or self._each:
-            try:
-                self._sync()
-            except OSError as error:
-                file.cut(file.size - len(header) - len(data))
-                raise self._failure(error) from None
-        elif self._synced:
-            self._first_unsynced()
+        if self.twin is not None:
+            self._append_to_twin(header + data)
         if self._outage is not None:
-            self._note_success()
+            self._outage.worked()
+        if durable or self._each:
+            if discarded:
+                self.answered = file.size - len(header) - len(data) + discarded
+            return self.commit()
+        self.answered = file.size
+        if self._synced:
+            self._first_unsynced()
+        return None
 
     def remove(self, count=1):
         """``count`` items left at the head for good. Like all below it never raises (D10)."""
         self._write(REMOVE_RECORD if count == 1 else REMOVE_RECORD * count)
+
+    def remove_all(self, count):
+        """A flush: as ``remove``, in pieces, because a long queue may have more items than one write can have bytes."""
+        while count > 0:
+            self.remove(min(count, FLUSHED))
+            count -= FLUSHED
 
     def remove_tentative(self, xid):
         """The head was opened as ``xid``."""
@@ -135,35 +164,55 @@ class Journal:
         """An open read went back to the head."""
         self._write(xid_record(UNREMOVE, xid))
 
-    def confirm(self, xid, last=True):
-        """An open read was confirmed. With sync_journal = 0 this is durable on return, if it can be (D63).
-
-        Of several confirms in a row only the ``last`` is synced, and those before with it.
-        """
+    def confirm(self, xid):
+        """An open read was confirmed. -> the Commit its answer waits for with sync_journal = 0, else None (D63)."""
         self._write(xid_record(CONFIRM_REMOVE, xid))
-        if last and self._each and not self._pending:
-            self.sync()
+        return self.commit() if self._each and not self._is_pending else None
 
     def _write(self, record):
-        if self._pending:
+        if self._is_pending:
             self._keep(record)
             return
+        file = self.file
         try:
-            self._file.append(record)
+            file.append(record)
         except OSError as error:
             self._begin_outage(error)
             self._keep(record)
-            self._syncer.call_later(RETRY, self._retry)
+            self.hub.call_later(RETRY, self._retry)
             return
+        self.answered = file.size
+        if self.twin is not None:
+            self._append_to_twin(record)
         if self._synced:
             self._first_unsynced()
         if self._outage is not None:
-            self._note_success()
+            self._outage.worked()
 
     # --- records that found no room
 
+    def is_choked(self):
+        """So much is pending that memory must not be filled further: nothing may be handed out (D10)."""
+        return self._is_pending and self._pending.is_full()
+
+    def is_pending(self):
+        return self._is_pending
+
+    def hold_pending(self):
+        """A rewrite of an empty queue begins, which will make the pending records void: until it has ended none of
+        them is tried. -> how many bytes they are."""
+        self._pending.held = True
+        return self._pending.size
+
+    def release_pending(self, void):
+        """The rewrite has ended and made the first ``void`` bytes of them void."""
+        self._pending.held = False
+        self._pending.drop(void)
+        self._is_pending = self._pending.size > 0
+
     def _keep(self, record):
-        self._pending += record
+        self._pending.keep(record)
+        self._is_pending = True
         self._count_error()
 
     def _need_room(self):
@@ -175,173 +224,275 @@ class Journal:
 
     def _retry(self):
         with self._pending_lock:
-            if self._closed or not self._pending:
+            if self._closed or not self._is_pending:
                 return
             try:
                 self._write_pending()
             except OSError:
                 # The outage is in the log already.
-                self._syncer.call_later(RETRY, self._retry)
+                self.hub.call_later(RETRY, self._retry)
 
     def _write_pending(self):
         """Write as many pending records as there is room for. Raises OSError if some are left."""
-        pending = self._pending
-        most = PIECE
-        while pending:
-            piece = _whole_records(pending, most)
-            try:
-                self._file.append(piece)
-            except OSError:
-                if len(piece) <= 5:
-                    raise
-                most = len(piece) // 2
-                continue
-            del pending[:len(piece)]
-            if self._synced:
-                self._first_unsynced()
-        self._note_success()
+        self._pending.write(self._append_pending)
+        self._is_pending = False
+        if self._outage is not None:
+            self._outage.worked()
+
+    def _append_pending(self, records):
+        self.file.append(records)
+        self.answered = self.file.size
+        if self.twin is not None:
+            self._append_to_twin(records)
+        if self._synced:
+            self._first_unsynced()
 
     def _begin_outage(self, error):
-        self._works_since = None
-        if self._outage is None:
-            self._outage = self._clock.monotonic()
-            self._disk.log.error(
-                'journal of queue %s: writing failed: %s; until it works again puts are refused and other'
-                ' records are kept in memory', self.shown_name(), error.strerror)
-
-    def _note_success(self):
-        """Something was written although there is an outage: it may be over."""
-        if self._works_since is None:
-            self._works_since = self._clock.monotonic()
-        if not self._settling and not self._closed:
-            self._settling = True
-            self._syncer.call_later(SETTLED, self._settle)
-
-    def _settle(self):
-        self._settling = False
-        if self._closed or self._works_since is None:
-            return
-        left = self._works_since + SETTLED - self._clock.monotonic()
-        if left > 0.001:
-            self._settling = True
-            self._syncer.call_later(left, self._settle)
-            return
-        self._end_outage()
-
-    def _end_outage(self):
-        self._disk.log.warning('journal of queue %s: writing works again after %.1f s', self.shown_name(),
-                               self._works_since - self._outage)
-        self._outage = None
-        self._works_since = None
+        if self._outage is None or self._outage.over:
+            self._outage = Outage(self.disk.log, self._clock, self.shown_name(), self.hub.call_later)
+            self._outage.tell(error)
+        self._outage.failed()
 
     def _failure(self, error):
         """Count a failed put; -> its JournalError."""
         self._count_error()
-        return JournalError(error.strerror, error.errno in (errno.ENOSPC, errno.EDQUOT))
+        return as_journal_error(error)
 
     def _count_error(self):
         if self._on_error is not None:
             self._on_error()
 
+    def cut(self, size):
+        """Take refused puts off the end of the current file, which then has ``size`` bytes (D9)."""
+        self.file.cut(size)
+
+    # --- the new file of a rewrite
+
+    def _append_to_twin(self, data):
+        try:
+            self.twin.append(data)
+        except OSError:
+            # The rewrite looks whether its twin is still there before it goes on.
+            self.twin = None
+
+    def replace_file(self, file):
+        """Another file is appended to from now on, every byte of it written by a rewrite or a rotation."""
+        self.file = file
+        self.twin = None
+        self.answered = 0
+        self.serial += 1
+
     # --- syncing
 
-    def sync(self):
-        """Fsync what has been written. -> false if that failed, which is counted and logged."""
-        try:
-            self._sync()
-        except OSError:
-            return False
-        return True
+    def commit(self):
+        """-> the Commit that covers all that has been written."""
+        self._synced = False
+        if self._next is None:
+            self._next = Commit()
+            self._hurry()
+        return self._next
 
-    def _sync(self):
-        self._syncer.sync_now(self, self._file)
-        if self._scheduled:
-            # The syncer finds nothing to do when its timer fires.
-            self._synced = True
+    def _hurry(self):
+        if not self._queued and not self._syncing:
+            self._queued = True
+            self._syncer.soon(self)
 
     def _first_unsynced(self):
         self._synced = False
-        if not self._scheduled and not self._closed:
+        if self._closed:
+            return
+        if self._each:
+            self._hurry()
+        elif not self._scheduled and not self._syncing:
             self._scheduled = True
             self._syncer.first_unsynced(self)
 
-    def begin_sync(self):
-        """For the syncer: -> the fsync to be run in a thread, None if there is nothing to do. Raises OSError.
+    def sync_rotated(self):
+        """A file was rotated: see to it that it is fsynced (D63)."""
+        if self._syncs:
+            self._first_unsynced()
+        else:
+            self._syncer.in_background(self)
+
+    def begin_sync(self, timed):
+        """For the syncer: -> the SyncJob to be run in a thread, None if there is nothing to do. Raises OSError.
+
+        ``timed``: it is due by the period, not because somebody waits.
         """
-        if self._closed or self._synced:
+        if timed:
             self._scheduled = False
+        else:
+            self._queued = False
+        if self._syncing:
             return None
-        job = self._file.background_sync()
-        self._synced = True
+        if self._closed:
+            return self._begin_last()
+        unsynced = self._syncs and not self._synced
+        if self._next is None and not unsynced and not self.files.unsynced:
+            return None
+        awaited = self._next is not None
+        if self.suspect is not None and (awaited or self._syncs) and self.queue.rewrite_for_commit(awaited):
+            return None
+        if self.suspect is not None:
+            self.refuse_commit(self.suspect)
+        covered = list(self.files.unsynced)
+        if self._next is not None or unsynced:
+            covered.append(self.file)
+            if self.twin is not None:
+                covered.append(self.twin)
+        self._running, self._next = self._next, None
+        self._syncing = True
+        job = SyncJob(self.disk, covered)
+        self._covered = covered
+        self._covered_size = self.file.size
+        self._synced = self._syncs
         return job
 
-    def end_sync(self, done):
-        """For the syncer: that fsync has ended; -> must there be another one?"""
-        if not done:
+    def _begin_last(self):
+        job, self._last_job = self._last_job, None
+        self._running, self._next = self._next, None
+        self._syncing = job is not None
+        return job
+
+    def end_sync(self, error):
+        """For the syncer: that fsync has ended, ``error`` being an exception or None; -> must there be another one a
+        period later?"""
+        self._syncing = False
+        covered, self._covered = self._covered, []
+        if error is None:
+            if not self._closed:
+                self.files.synced(covered)
+        else:
             self._synced = False
-        self._scheduled = not (self._closed or self._synced)
-        return self._scheduled
+            if covered:
+                self.suspect = error
+            if self.twin in covered:
+                self.twin = None
+        running, self._running = self._running, None
+        if running is not None:
+            if error is None and self.file in covered:
+                self.answered = max(self.answered, self._covered_size)
+            self._settle(running, error)
+            running.finish()
+        if self._next is not None or self._each and not self._synced and error is None and not self._closed:
+            self._hurry()
+        elif not self._scheduled and not self._closed and (self._syncs and not self._synced or self.files.unsynced):
+            # also for a file that was rotated while this fsync was under way
+            self._scheduled = True
+            return True
+        return False
+
+    def rewritten(self, error):
+        """The rewrite that ``begin_sync`` asked for has ended: fsync the new file for those who wait, or refuse them.
+        """
+        if error is not None:
+            self.refuse_commit(error)
+        if self._next is not None or self._each:
+            self._hurry()
+        elif self._syncs and not self._synced:
+            self._first_unsynced()
+
+    def refuse_commit(self, error):
+        """No fsync can be trusted: those who wait for the next one are refused (D9)."""
+        refused, self._next = self._next, None
+        if refused is not None:
+            self._settle(refused, error)
+            # this may be a client's greenlet, those who wait are switched to by the hub alone
+            self.hub.soon(refused.finish)
+
+    def _settle(self, commit, error):
+        """What waited for it enters the queue, or is refused, before anybody goes on."""
+        if error is not None:
+            error = self._failure(error)
+        commit.done = True
+        commit.error = error
+        if not self._closed:
+            self.queue.settle()
 
     # --- the end
 
     def close(self):
-        """Write what is pending, if that works, fsync, and close the file (D63); never raises.
+        """Write what is pending, if that works, fsync, and close the files (D63); never raises.
 
         The only method that may run in a thread, once nothing else is called: it leaves the hub alone.
         """
         with self._pending_lock:
             self._closed = True
-            if self._pending:
+            if self._is_pending:
                 self._write_last()
-        if self._works_since is not None:
-            self._end_outage()
-        if self._file.is_open():
-            self.sync()
-        self._close_file()
+        if self._outage is not None:
+            self._outage.close()
+        self._sync_last()
+        for file in self.files.all():
+            self._close_file(file)
 
     def _write_last(self):
         try:
             self._write_pending()
         except OSError as error:
-            self._disk.log.error(
+            self.disk.log.error(
                 'journal of queue %s: %d bytes of records could not be written: %s; what they removed comes'
-                ' again', self.shown_name(), len(self._pending), error.strerror)
+                ' again', self.shown_name(), self._pending.size, error.strerror)
 
-    def _close_file(self):
+    def _sync_last(self):
+        if not self.file.is_open() and not self.files.unsynced:
+            return
         try:
-            self._file.close()
+            self._syncer.sync_now(self, self._fsync_all)
+        except OSError:
+            # counted and logged by the syncer
+            self._synced = False
+
+    def _fsync_all(self):
+        for file in [*self.files.unsynced, self.file]:
+            file.fsync()
+
+    def _close_file(self, file):
+        try:
+            file.close()
         except OSError as error:
             # The descriptor is gone all the same, and what matters was fsynced before.
-            self._disk.log.error('journal of queue %s: closing its file failed: %s', self.shown_name(),
-                                 error.strerror)
+            self.disk.log.error('journal of queue %s: closing its file failed: %s', self.shown_name(),
+                                error.strerror)
 
-    def delete(self):
-        """Remove all files, the oldest first, so that no removed item can come back (spec journal 11)."""
+    def delete(self, others=()):
+        """Remove all files, the oldest first, so that no removed item can come back (spec journal 11).
+
+        others  AppendFiles that belong to the queue too: the temporary ones of a job under way
+        Puts that wait for their fsync get it all the same (D9). What takes long is left to a thread.
+        """
+        files = [*others, *self.files.all()]
+        if self._next is not None:
+            self._prepare_last_job()
         self._closed = True
         self._pending.clear()
+        self._is_pending = False
         self._syncer.forget(self)
-        self._close_file()
-        for file_name in [*self._archived, names.current(self.name)]:
-            path = self._spool + b'/' + file_name
+        for file in files:
             try:
-                self._disk.unlink(path)
+                file.unlink()
             except OSError as error:
-                self._disk.log.error('cannot delete %s: %s', path.decode('utf-8', 'replace'), error.strerror)
+                self.disk.log.error('cannot delete %s: %s', file.path.decode('utf-8', 'replace'), error.strerror)
+        self.hub.run_job(lambda: [self._close_file(file) for file in files], _nothing_more)
+
+    def _prepare_last_job(self):
+        try:
+            self._last_job = SyncJob(self.disk, [*self.files.unsynced, self.file])
+        except OSError as error:
+            self.refuse_commit(error)
 
     def shown_name(self):
         """The queue's name for people, str."""
         return self.name.decode('latin-1')
 
 
-def _whole_records(pending, most):
-    """As many whole records from the front of ``pending`` as have at most ``most`` bytes, but at least one.
+def as_journal_error(error):
+    """What a put is refused with for an OSError (or another exception of a thread)."""
+    if isinstance(error, JournalError):
+        return error
+    why = getattr(error, 'strerror', None) or str(error) or type(error).__name__
+    return JournalError(why, getattr(error, 'errno', None) in (errno.ENOSPC, errno.EDQUOT))
 
-    Only ops 1 (one byte) and 5, 6, 9 (five bytes) are ever pending.
-    """
-    end = 0
-    while end < len(pending):
-        following = end + (1 if pending[end] == REMOVE else 5)
-        if following > most and end > 0:
-            break
-        end = following
-    return bytes(pending[:end])
+
+def _nothing_more(result, error):
+    """Closing deleted files ended: who would want to know?"""

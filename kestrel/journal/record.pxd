@@ -19,19 +19,29 @@ cdef class RecordReader:
     cdef readonly long long offset
     cdef readonly int xid
     cdef readonly Item item
-    cdef object _read
+    cdef readonly long long skimmed
+    cdef readonly long long skimmed_bytes
+    cdef object _read_at
     cdef object _now
+    cdef long long _block_size
     cdef bytes _block
     cdef Py_ssize_t _limit
     cdef Py_ssize_t _position
     cdef long long _base
 
+    cpdef long long place(self)
+    cpdef resize(self, long long size)
     @cython.locals(position=Py_ssize_t, left=Py_ssize_t, end=Py_ssize_t, op=int,
                    add_time='long long', expiry='long long')
     cpdef int next(self) except -9
+    @cython.locals(block=bytes, position='long long', limit='long long', left='long long', size='long long')
+    cpdef int skim(self) except -9
     @cython.locals(position=Py_ssize_t, end=Py_ssize_t)
     cdef int _rare(self, int op) except -9
     @cython.locals(block=bytes, position=Py_ssize_t, size='long long')
     cdef Py_ssize_t _end(self, Py_ssize_t before, long long least) except -9
     @cython.locals(have=Py_ssize_t, wanted='long long')
-    cdef _fill(self, Py_ssize_t count)
+    cdef _fill(self, long long count)
+
+
+cpdef bytes addition(Item item, bint keep_deliveries)

@@ -34,6 +34,7 @@ ADD_XID = 7
 CONTINUE = 8
 REMOVE_TENTATIVE_XID = 9
 ADD_FLAGS = 10
+LAST = ADD_FLAGS
 
 # What RecordReader.next() answers instead of an op.
 END = -1            # the file ends where a record could begin
@@ -78,28 +79,50 @@ def xid_record(op, xid):
 class RecordReader:
     """Reads the records of one journal file, one after the other.
 
-    file    has ``size``, its length in bytes, and ``read(count)`` (disk.ReadFile)
+    file    has ``size``, its length in bytes, and ``read_at(count, offset)`` (disk.ReadFile, AppendFile)
     now_ms  int: the add time of what an ADD record brings, which has none of its own
+    offset  where the first record to be read begins
+    block   how much of the file is read at once, bytes
 
-    ``next()`` -> the op (0..10) or END, TORN, IMPOSSIBLE, after which it must not be called again. ``offset``
-    is where that record begins (or where it should have begun), ``xid`` its xid, ``item`` its Item, with the
-    xid of an ADD_XID noted on it. A size is compared with the rest of the file before anything of that size
-    is read. Raises OSError.
+    ``next()`` -> the op (0..10) or END, TORN, IMPOSSIBLE, after which it must not be called again, except END
+    after ``resize``. ``offset`` is where that record begins (or where it should have begun), ``xid`` its xid,
+    ``item`` its Item, with the xid of an ADD_XID noted on it. A size is compared with the rest of the file
+    before anything of that size is read. Raises OSError.
     """
 
-    __slots__ = ('size', 'offset', 'xid', 'item', '_read', '_now', '_block', '_limit', '_position', '_base')
+    __slots__ = ('size', 'offset', 'xid', 'item', 'skimmed', 'skimmed_bytes', '_read_at', '_now', '_block_size',
+                 '_block', '_limit', '_position', '_base')
 
-    def __init__(self, file, now_ms):
+    def __init__(self, file, now_ms, offset=0, block=BLOCK):
         self.size = file.size
-        self.offset = 0
+        self.offset = offset
         self.xid = 0
         self.item = None
-        self._read = file.read
+        # what ``skim`` passed over: additions, and their data bytes
+        self.skimmed = 0
+        self.skimmed_bytes = 0
+        self._read_at = file.read_at
         self._now = now_ms
+        self._block_size = block
         self._block = b''       # a piece of the file, which begins at byte _base of it
         self._limit = 0         # its length
         self._position = 0      # where in it the next record begins
-        self._base = 0
+        self._base = offset
+
+    def op(self):
+        """The op byte at ``offset`` of a record that ``next`` calls IMPOSSIBLE."""
+        return self._block[self._position]
+
+    def place(self):
+        """Where in the file the next record begins."""
+        return self._base + self._position
+
+    def resize(self, size):
+        """The file has ``size`` bytes now, ``place()`` at least; after a cut what was read beyond is void."""
+        self.size = size
+        if self._base + self._limit > size:
+            self._limit = size - self._base
+            self._block = self._block[:self._limit]
 
     def next(self):
         if self._limit - self._position < LONGEST_HEADER and self._base + self._limit < self.size:
@@ -129,6 +152,36 @@ class RecordReader:
             self._position = position + 5
             return op
         return self._rare(op)
+
+    def skim(self):
+        """As ``next``, but passes over the ADDX records that stand before, without reading their data."""
+        self.skimmed = 0
+        self.skimmed_bytes = 0
+        while True:
+            block = self._block
+            position = self._position
+            limit = self._limit
+            left = self.size - self._base
+            while limit - position >= 5 and block[position] == ADDX:
+                size = block[position + 1] | block[position + 2] << 8 | block[position + 3] << 16
+                size += block[position + 4] * 0x1000000
+                if size < 16 or size > 0x7fffffff or position + 5 + size > left:
+                    self._position = position
+                    return self.next()
+                position += 5 + size
+                self.skimmed += 1
+                self.skimmed_bytes += size - 16
+            if position > limit:
+                # the data of the last one ends behind the block
+                self._base += position
+                self._block = b''
+                self._limit = self._position = 0
+            else:
+                self._position = position
+                if limit - position >= 5 or self._base + limit >= self.size:
+                    return self.next()
+            if self._base + self._limit < self.size:
+                self._fill(LONGEST_HEADER)
 
     def _rare(self, op):
         """The additions that are not ADDX."""
@@ -181,16 +234,24 @@ class RecordReader:
 
     def _fill(self, count):
         """Have ``count`` bytes from the next record's beginning in the block, or all that are left."""
-        pieces = [self._block[self._position:]]
+        rest = self._block[self._position:self._limit]
         self._base += self._position
         self._position = 0
-        have = len(pieces[0])
-        wanted = min(max(count, BLOCK), self.size - self._base)
+        have = len(rest)
+        wanted = min(max(count, self._block_size), self.size - self._base)
+        pieces = [rest] if rest else []
         while have < wanted:
-            piece = self._read(wanted - have)
+            piece = self._read_at(wanted - have, self._base + have)
             if not piece:
                 raise OSError(errno.EIO, 'the file became shorter while it was read')
             pieces.append(piece)
             have += len(piece)
-        self._block = b''.join(pieces)
+        self._block = pieces[0] if len(pieces) == 1 else b''.join(pieces)
         self._limit = have
+
+
+def addition(item, keep_deliveries):
+    """The whole record of an item: ADDX, or op 10 where that is needed (D4, D18)."""
+    if item.flags == 0 and (not keep_deliveries or item.deliveries == 0):
+        return addx_header(item) + item.data
+    return flags_header(item) + item.data

@@ -16,22 +16,26 @@ DISPENSABLE = 1 << 20
 class Recovered:
     """What the files of a queue came to.
 
-    items          deque of Item, head first
-    bytes          int, data bytes waiting
+    items, mem_bytes  deque of Item, head first, and their data bytes: what is in memory
+    count, bytes   int, items waiting, those left on disk included, and their data bytes
+    reader         ReadBehind where the items left on disk begin, or None; ``behind``: how many they are
     counter        int, the last xid used
-    size           int, bytes in the current file
-    archived       [file name, bytes], in the order of their replay; ``archived_size``: bytes in them
+    files          list of AppendFile in the order of their replay, the last one is the current file
+    last_ms        int, the highest timestamp of a file name, 0 if there is none (D44)
     pending        bytes: back-out records there was no room for (D64); the Journal writes them before
                    anything else
     """
 
-    def __init__(self, replay, size, archived, archived_size, pending):
+    def __init__(self, replay, files, last_ms, pending):
         self.items = replay.items
+        self.mem_bytes = replay.mem_bytes
+        self.count = replay.count
         self.bytes = replay.bytes
+        self.reader = replay.reader
+        self.behind = replay.behind
         self.counter = replay.counter
-        self.size = size
-        self.archived = archived
-        self.archived_size = archived_size
+        self.files = files
+        self.last_ms = last_ms
         self.pending = pending
 
 
@@ -55,23 +59,27 @@ def scan(disk, spool, log):
     return found.queues
 
 
-def recover(disk, clock, log, files):
-    """Read the files of one queue; -> Recovered. ``files``: names.QueueFiles.
+def recover(disk, clock, log, files, max_memory_size):
+    """Read the files of one queue; -> Recovered. ``files``: names.QueueFiles; ``max_memory_size``: bytes.
 
     Packed files are put in place, broken files are cut (D12), open reads are put back, which is written to
     the current file; that file exists afterwards, if there is room on the disk. Raises StartError.
     """
     _put_packs_in_place(disk, files)
-    replay = Replay()
-    archived_size = 0
+    replay = Replay(max_memory_size, log)
+    series = []
     for _, file_name in files.archived:
-        archived_size += _replay_file(disk, clock, log, files, file_name, replay)
-    size = _replay_file(disk, clock, log, files, files.current, replay) if files.has_current else None
+        series.append(disk.open_archived(files.path(file_name), 0))
+        _replay_file(disk, clock, log, files, file_name, replay, series)
+    current = disk.open_append(files.path(files.current), 0)
+    series.append(current)
+    if files.has_current:
+        _replay_file(disk, clock, log, files, files.current, replay, series)
     xids = replay.back_out()
     records = b''.join([record.xid_record(record.UNREMOVE, xid) for xid in xids])
-    size, pending = _append(disk, log, files, size, records)
-    archived = [file_name for _, file_name in files.archived]
-    return Recovered(replay, size, archived, archived_size, pending)
+    pending = _append(log, current, records, files.has_current)
+    last_ms = files.archived[-1][0] if files.archived else 0
+    return Recovered(replay, series, last_ms, pending)
 
 
 def _put_packs_in_place(disk, files):
@@ -87,21 +95,23 @@ def _put_packs_in_place(disk, files):
             raise _cannot('put in place the packed file', files.path(old_name), error) from None
 
 
-def _replay_file(disk, clock, log, files, file_name, replay):
-    """Do the records of one file, cutting it where it is broken; -> its size then."""
+def _replay_file(disk, clock, log, files, file_name, replay, series):
+    """Do the records of one file, the last of ``series``, cutting it where it is broken."""
     path = files.path(file_name)
     is_current = file_name == files.current
+    now_ms = clock.now_ms()
     try:
         file = disk.open_read(path, writable=is_current)
         try:
-            reader = RecordReader(file, clock.now_ms())
-            answer = replay.run(reader)
+            series[-1].expect(file.size)
+            reader = RecordReader(file, now_ms)
+            answer = replay.run(reader, series, now_ms)
         finally:
             file.close()
     except OSError as error:
         raise _cannot('read', path, error) from None
     if answer == record.END:
-        return reader.size
+        return
     lost = reader.size - reader.offset
     dispensable = answer == record.TORN and is_current and lost <= DISPENSABLE
     copy = _save_tail(disk, clock, files, file_name, reader.offset, dispensable)
@@ -109,10 +119,18 @@ def _replay_file(disk, clock, log, files, file_name, replay):
         disk.truncate(path, reader.offset)
     except OSError as error:
         raise _cannot('cut', path, error) from None
-    log.error('%s: broken record at offset %d, %d bytes cut off%s%s', _shown(files.spool, file_name),
-              reader.offset, lost, copy, '' if is_current else
+    series[-1].expect(reader.offset)
+    if replay.reader is not None:
+        replay.reader.cut(series[-1], reader.offset)
+    log.error('%s: broken record at offset %d%s, %d bytes cut off%s%s', _shown(files.spool, file_name),
+              reader.offset, _newer(reader) if answer == record.IMPOSSIBLE else '', lost, copy, '' if is_current else
               '; later files are replayed, but their removals may hit the wrong items now')
-    return reader.offset
+
+
+def _newer(reader):
+    """What to say of an op that is none of ours."""
+    op = reader.op()
+    return ' (op %d, which this version does not know: was it written by a newer one?)' % op if op > record.LAST else ''
 
 
 def _save_tail(disk, clock, files, file_name, offset, dispensable):
@@ -138,30 +156,24 @@ def _save_tail(disk, clock, files, file_name, offset, dispensable):
     return ', saved to %s' % _text(dest)
 
 
-def _append(disk, log, files, size, records):
-    """Write the back-out records, creating the current file if it is missing (``size`` None).
-
-    -> (size of the file, the records that found no room).
-    """
-    if size is not None and not records:
-        return size, b''
-    path = files.path(files.current)
-    file = None
+def _append(log, current, records, is_there):
+    """Write the back-out records, creating the current file if it is missing; -> those that found no room."""
+    if is_there and not records:
+        return b''
     try:
-        file = disk.open_append(path, size)
+        current.open()
         if records:
-            file.append(records)
-            file.fsync()
-        return file.size, b''
+            current.append(records)
+            current.fsync()
+        return b''
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise _cannot('write to', path, error) from None
-        log.error('%s: %s: %d records of open reads put back are kept until there is room', _text(path),
+            raise _cannot('write to', current.path, error) from None
+        log.error('%s: %s: %d records of open reads put back are kept until there is room', _text(current.path),
                   error.strerror, len(records) // 5)
-        return (0 if file is None else file.size), records
+        return records
     finally:
-        if file is not None:
-            file.close()
+        current.close()
 
 
 def _cannot(what, path, error):

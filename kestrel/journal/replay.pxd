@@ -1,18 +1,31 @@
 cimport cython
 
 from kestrel.item cimport Item
+from kestrel.journal.read_behind cimport ReadBehind
 from kestrel.journal.record cimport RecordReader
 
 
 cdef class Replay:
     cdef readonly object items
+    cdef readonly long long count
     cdef readonly long long bytes
+    cdef readonly long long mem_bytes
+    cdef readonly ReadBehind reader
+    cdef readonly long long behind
     cdef readonly dict opened
     cdef readonly dict displaced
     cdef readonly object counter
+    cdef long long _max_memory_size
+    cdef object _log
 
-    @cython.locals(op=int, item=Item)
-    cpdef int run(self, RecordReader reader) except -9
+    @cython.locals(op=int)
+    cpdef int run(self, RecordReader reader, list files, now_ms) except -9
+    @cython.locals(item=Item, size='long long')
+    cdef _add(self, RecordReader reader, list files, now_ms)
+    @cython.locals(item=Item, size='long long')
+    cdef Item _drop(self)
+    @cython.locals(item=Item)
+    cdef _refill(self)
     cdef _open_without_xid(self)
     @cython.locals(item=Item)
     cdef _open(self, xid)

@@ -1,7 +1,9 @@
-"""From records to the state of a queue (spec journal 3)."""
+"""From records to the state of a queue (spec journal 3 and 9)."""
 
+import errno
 from collections import deque
 
+from kestrel.journal.read_behind import ReadBehind
 from kestrel.journal.record import (
     ADD, ADD_FLAGS, ADD_XID, ADDX, CONFIRM_REMOVE, CONTINUE, REMOVE, REMOVE_TENTATIVE, REMOVE_TENTATIVE_XID,
     SAVE_XID, UNREMOVE)
@@ -11,8 +13,10 @@ from kestrel.journal.xids import next_xid
 class Replay:
     """The state of a queue while the records of its files are done, one file after the other.
 
-    items      deque of Item, waiting
-    bytes      int, data bytes waiting
+    items      deque of Item, waiting and in memory
+    count      int, items waiting, those left on disk included; ``bytes``: int, their data bytes
+    mem_bytes  int, data bytes of ``items``
+    reader     ReadBehind where the items left on disk begin, or None; ``behind``: int, how many they are
     opened     {xid: Item}
     displaced  {xid: Item}: opened earlier under an xid that was used once more while it was open. Only
                damaged files do that. Such an item stays open under a free xid (D65); an UNREMOVE of that puts
@@ -20,31 +24,48 @@ class Replay:
                meant for another.
     counter    int, the last xid used
 
+    max_memory_size  bytes; with that much waiting read-behind begins
+    log        logging.Logger
+
     Nothing is looked at for expiry: removals are positional.
     """
 
-    def __init__(self):
+    def __init__(self, max_memory_size, log):
         self.items = deque()
+        self.count = 0
         self.bytes = 0
+        self.mem_bytes = 0
+        self.reader = None
+        self.behind = 0
         self.opened = {}
         self.displaced = {}
         self.counter = 0
+        self._max_memory_size = max_memory_size
+        self._log = log
 
-    def run(self, reader):
-        """Do all records of a RecordReader; -> its last answer: END, TORN or IMPOSSIBLE. Raises OSError."""
-        items = self.items
+    def run(self, reader, files, now_ms):
+        """Do all records of a RecordReader; -> its last answer: END, TORN or IMPOSSIBLE. Raises OSError.
+
+        files   list of AppendFile: those done before and, last, the one that is read, from which items left on
+                disk are read back when their turn comes
+        now_ms  int, the add time of what ADD records bring
+        """
         while True:
-            op = reader.next()
+            if self.reader is None:
+                op = reader.next()
+            else:
+                op = reader.skim()
+                self.behind += reader.skimmed
+                self.count += reader.skimmed
+                self.bytes += reader.skimmed_bytes
             if op == ADDX or op == ADD_FLAGS or op == ADD_XID or op == ADD:
-                item = reader.item
-                items.append(item)
-                self.bytes += len(item.data)
+                self._add(reader, files, now_ms)
             elif op == REMOVE:
-                if items:
-                    self.bytes -= len(items.popleft().data)
+                if self.items:
+                    self._drop()
             elif op == REMOVE_TENTATIVE_XID:
                 self.counter = reader.xid
-                if items:
+                if self.items:
                     self._open(reader.xid)
             elif op == CONFIRM_REMOVE:
                 self.opened.pop(reader.xid, None)
@@ -52,12 +73,11 @@ class Replay:
                 self._unremove(reader.xid)
             elif op == CONTINUE:
                 self.opened.pop(reader.xid, None)
-                items.append(reader.item)
-                self.bytes += len(reader.item.data)
+                self._add(reader, files, now_ms)
             elif op == SAVE_XID:
                 self.counter = reader.xid
             elif op == REMOVE_TENTATIVE:
-                if items:
+                if self.items:
                     self._open_without_xid()
             else:
                 return op
@@ -69,6 +89,43 @@ class Replay:
             self._unremove(xid)
         return xids
 
+    def _add(self, reader, files, now_ms):
+        item = reader.item
+        size = len(item.data)
+        self.count += 1
+        self.bytes += size
+        if self.reader is not None:
+            self.behind += 1
+            return
+        self.items.append(item)
+        self.mem_bytes += size
+        if self.bytes >= self._max_memory_size:
+            self.reader = ReadBehind(files, files[-1], reader.place(), self._max_memory_size, now_ms, self._log)
+
+    def _drop(self):
+        """Take the head out; -> it. While there is room what is left on disk moves up."""
+        item = self.items.popleft()
+        size = len(item.data)
+        self.count -= 1
+        self.bytes -= size
+        self.mem_bytes -= size
+        if self.reader is not None:
+            self._refill()
+        return item
+
+    def _refill(self):
+        while self.mem_bytes < self._max_memory_size or not self.items:
+            if self.behind == 0:
+                self.reader = None
+                return
+            item = self.reader.next()
+            if item is not None:
+                self.behind -= 1
+                self.items.append(item)
+                self.mem_bytes += len(item.data)
+            elif self.reader.left is None:
+                raise OSError(errno.EIO, 'the file changed while it was read')
+
     def _open_without_xid(self):
         """REMOVE_TENTATIVE: the item's own xid if it came with one, else the next one (D39)."""
         xid = self.items[0].xid
@@ -77,8 +134,7 @@ class Replay:
         self._open(xid)
 
     def _open(self, xid):
-        item = self.items.popleft()
-        self.bytes -= len(item.data)
+        item = self._drop()
         earlier = self.opened.pop(xid, None) or self.displaced.pop(xid, None)
         self.opened[xid] = item
         if earlier is not None:
@@ -89,7 +145,9 @@ class Replay:
         if item is not None:
             item.deliveries += 1
             self.items.appendleft(item)
+            self.count += 1
             self.bytes += len(item.data)
+            self.mem_bytes += len(item.data)
 
     def _taken(self):
         return self.opened.keys() | self.displaced.keys() if self.displaced else self.opened

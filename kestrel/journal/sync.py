@@ -1,48 +1,41 @@
-"""When journals are fsynced (spec journal 2)."""
+"""When journals are fsynced, and how many share an fsync (spec journal 2, D9, D63)."""
 
 from collections import deque
 
+from kestrel.hub import SYNC_THREADS
+
 # The least pause before a failed fsync is tried again, seconds.
 RETRY = 0.1
-# How many fsyncs run in threads at a time; the others wait in line. More would hardly be faster, the file
-# system commits one after the other, and each takes a second descriptor of its file.
-AT_ONCE = 4
+# So many fsyncs of periods run at a time: one thread is left for those that an answer waits for.
+PERIODIC_AT_ONCE = SYNC_THREADS - 1
 # How often the log says that fsyncs fail for the same reason, seconds.
 TOLD_EVERY = 60
 
 
-class HubLoop:
-    """gevent's hub as the Syncer needs it: timers, and threads for what takes long."""
+class Commit:
+    """An fsync to come, and who waits for it: group commit. All that was written before it begins shares it.
+
+    done   bool: it has ended; ``error``: JournalError if it failed, else None
+    """
 
     def __init__(self):
-        from gevent import get_hub      # here, so that tools and unit tests do without gevent
-        from gevent.threadpool import ThreadPool
-        self._hub = get_hub()
-        # Not the hub's own pool: whoever else filled that would keep the fsyncs out.
-        self._threads = ThreadPool(AT_ONCE)
+        self.done = False
+        self.error = None
+        self._waiting = []
 
-    def call_later(self, seconds, function, *arguments):
-        """Call ``function`` on the hub, once. The hub's loop keeps the timer alive until then."""
-        timer = self._hub.loop.timer(seconds)
-        timer.start(self._fire, timer, function, arguments)
+    def join(self, client):
+        """``client.committed()`` is called on the hub when it is done; that may switch greenlets."""
+        self._waiting.append(client)
 
-    def run_in_thread(self, job, done, *arguments):
-        """Call ``job()``, which must not raise, in a thread, then ``done(*arguments, result)`` on the hub.
-
-        Raises what gevent or the system says if no thread can be had: with all of them busy the hub cannot
-        wait for one, and none may be left to be started. The job may yet be called later, being in a line.
-        """
-        waiting = self._threads.spawn(job)
-        waiting.rawlink(lambda finished: done(*arguments, finished.value))
-
-    @staticmethod
-    def _fire(timer, function, arguments):
-        timer.close()
-        function(*arguments)
+    def finish(self):
+        """Let those go on who wait."""
+        waiting, self._waiting = self._waiting, []
+        for client in waiting:
+            client.committed()
 
 
 class TimedSync:
-    """A disk.BackgroundSync that measures itself; -> (seconds it took, the exception it raised or None)."""
+    """A SyncJob that measures itself; -> (seconds it took, the exception it raised or None)."""
 
     def __init__(self, job, clock):
         self._job = job
@@ -60,7 +53,7 @@ class TimedSync:
 
 
 class Syncer:
-    """The fsyncs of one server: at once where a reply waits for it, else after the period and off the hub.
+    """The fsyncs of one server, all of them in threads: at once where an answer waits for it, else after the period.
 
     clock           clock.Clock
     log             logging.Logger
@@ -68,17 +61,18 @@ class Syncer:
     on_fsync_delay  called with how much later than ``sync_journal`` says a record was synced, int,
                     microseconds
     on_fsync_error  called with the class name of the error of each failed fsync, str
-    loop            a test's stand-in for the HubLoop of this thread
+    hub             hub.Hub
     """
 
-    def __init__(self, clock, log, on_fsync, on_fsync_delay, on_fsync_error, loop=None):
+    def __init__(self, clock, log, on_fsync, on_fsync_delay, on_fsync_error, hub):
         self._clock = clock
-        self._loop = HubLoop() if loop is None else loop
+        self._hub = hub
         self._log = log
         self._on_fsync = on_fsync
         self._on_fsync_delay = on_fsync_delay
         self._on_fsync_error = on_fsync_error
         # Those whose fsync is due, (journal, when), the longest waiting first; and how many have a thread.
+        self._urgent = deque()
         self._due = deque()
         self._running = 0
         # The journals whose last fsync failed; for each reason when the log said it last, monotonic seconds;
@@ -87,22 +81,11 @@ class Syncer:
         self._told = {}
         self._is_told = False
 
-    def sync_now(self, journal, file):
-        """Fsync a journal's disk.AppendFile before returning. Raises OSError."""
-        begun = self._clock.monotonic()
-        try:
-            file.fsync()
-        except OSError as error:
-            self._note(journal, error)
-            raise
-        self._note(journal, None)
-        took = _usec(self._clock.monotonic() - begun)
-        self._on_fsync(took)
-        self._on_fsync_delay(took)
-
-    def call_later(self, seconds, function):
-        """Call ``function()`` on the hub, once."""
-        self._loop.call_later(seconds, function)
+    def soon(self, journal):
+        """Fsync a journal at the end of this turn of the hub: all who put in this turn share it."""
+        self._urgent.append((journal, self._clock.monotonic()))
+        if len(self._urgent) == 1:
+            self._hub.soon(self._begin)
 
     def first_unsynced(self, journal):
         """A journal wrote its first unsynced record: fsync it a period from now, and every period from then
@@ -110,12 +93,30 @@ class Syncer:
         """
         self._later(journal, self._clock.monotonic() + journal.period)
 
+    def in_background(self, journal):
+        """Fsync a journal when there is a thread for it: a file of it was rotated."""
+        self._enter(journal, self._clock.monotonic())
+
     def forget(self, journal):
-        """A journal was deleted: nobody waits for its fsync to work again."""
-        self._failing.discard(journal)
+        """A journal was deleted or closed: nobody waits for its fsync to work again."""
+        if journal in self._failing:
+            self._failing.discard(journal)
+            self._tell_end()
+
+    def sync_now(self, journal, job):
+        """Call ``job()``, which fsyncs the files of a journal, before returning: at the stop, in a thread of its own.
+        Raises OSError."""
+        begun = self._clock.monotonic()
+        try:
+            job()
+        except OSError as error:
+            self._note(journal, error)
+            raise
+        self._note(journal, None)
+        self._on_fsync(_usec(self._clock.monotonic() - begun))
 
     def _later(self, journal, due):
-        self._loop.call_later(max(0.0, due - self._clock.monotonic()), self._enter, journal, due)
+        self._hub.call_later(max(0.0, due - self._clock.monotonic()), self._enter, journal, due)
 
     def _enter(self, journal, due):
         self._due.append((journal, due))
@@ -123,21 +124,27 @@ class Syncer:
 
     def _begin(self):
         """Start fsyncs that are due, as many as there are threads left."""
-        while self._due and self._running < AT_ONCE:
-            journal, due = self._due.popleft()
-            begun = self._clock.monotonic()
-            try:
-                job = journal.begin_sync()
-                if job is not None:
-                    self._run(job, journal, due, begun)
-            except Exception as error:
-                # Whatever it was: only _done can see to it that the journal is synced later.
-                self._done(journal, due, begun, error)
+        while self._urgent and self._running < SYNC_THREADS:
+            self._start(*self._urgent.popleft(), False)
+        while self._due and self._running < PERIODIC_AT_ONCE:
+            self._start(*self._due.popleft(), True)
+
+    def _start(self, journal, due, timed):
+        begun = self._clock.monotonic()
+        try:
+            job = journal.begin_sync(timed)
+            if job is not None:
+                self._run(job, journal, due, begun)
+        except Exception as error:
+            # Whatever it was: only _done can see to it that the journal is synced later.
+            self._done(journal, due, begun, error)
 
     def _run(self, job, journal, due, begun):
+        def ended(result, error):
+            self._ended(journal, due, begun, result)
         self._running += 1
         try:
-            self._loop.run_in_thread(TimedSync(job, self._clock), self._ended, journal, due, begun)
+            self._hub.run_sync(TimedSync(job, self._clock), ended)
         except Exception:
             self._running -= 1
             job.close()
@@ -155,7 +162,7 @@ class Syncer:
     def _done(self, journal, due, begun, error):
         """Note how it went, and come back if the journal has unsynced records."""
         self._note(journal, error)
-        if journal.end_sync(error is None):
+        if journal.end_sync(error):
             self._later(journal, begun + (journal.period if error is None else max(journal.period, RETRY)))
 
     def _note(self, journal, error):

@@ -53,6 +53,26 @@ class Console:
         self._out.flush()
 
 
+class Progress:
+    """A progress line, written anew for each further MiB. ``text`` % human sizes is what it says."""
+
+    EVERY = 1 << 20
+
+    def __init__(self, console, text):
+        self._console = console
+        self._text = text
+        self._next = self.EVERY
+
+    def show(self, position, *more):
+        """``position``: bytes done so far; ``more`` functions of further numbers of bytes."""
+        if position >= self._next:
+            self._next = position + self.EVERY
+            self._console.progress(self._text % (human(position), *[human(number()) for number in more]))
+
+    def was_shown(self):
+        return self._next > self.EVERY
+
+
 def run_command(command):
     """End the process with what ``command(arguments, console)`` answers."""
     # whoever reads no more (`qdump file | head`) ends the command without a word, as with other tools

@@ -6,12 +6,12 @@ import os
 from kestrel.clock import Clock
 from kestrel.disk import Disk, lock_owner
 from kestrel.journal import names
-from kestrel.journal.record import END, TORN
-from kestrel.tools.console import human, printable, run_command
-from kestrel.tools.walk import JournalFile, Walk
+from kestrel.journal.record import END, IMPOSSIBLE, LAST, TORN
+from kestrel.journal.recovery import DISPENSABLE
+from kestrel.tools.console import Progress, printable, run_command
+from kestrel.tools.walk import Walk, open_journal
 
 CLEAN, CHANGES, UNUSABLE = 0, 1, 2
-PROGRESS_EVERY = 1 << 20
 
 
 def main():
@@ -53,13 +53,15 @@ class _Check:
         self.console = console
         self.now = now_ms
         self.changes = 0
-        self.unreadable = 0
+        self.obstacles = 0
 
     def run(self, owner):
         """Say everything; -> exit code."""
         if owner is not None:
             self.console.line('in use by a running server (pid %d), so no other can start; it may '
                               'change files while they are read here' % owner)
+        if not os.access(self.spool.path, os.W_OK):
+            self._fail(b'.', 'this user cannot write to the spool')
         for file_name in self.spool.strays:
             self._say(file_name, 'not a journal file, left alone')
         for file_name in self.spool.temporary:
@@ -75,6 +77,10 @@ class _Check:
         self.changes += 1
         self._say(file_name, text)
 
+    def _fail(self, file_name, text):
+        self.obstacles += 1
+        self._say(file_name, text + '; a start would fail')
+
     def _queue(self, files):
         on_disk = self._packs(files)
         in_order = [file_name for _, file_name in files.archived]
@@ -82,7 +88,7 @@ class _Check:
             in_order.append(files.current)
         walk = Walk(self.now)
         opened = []
-        unreadable = self.unreadable
+        before = self.obstacles
         try:
             for file_name in in_order:
                 self._file(files, on_disk.get(file_name, file_name), file_name, walk, opened)
@@ -90,8 +96,8 @@ class _Check:
             for file in opened:
                 file.close()
         if not files.has_current:
-            self._change(files.current, 'the current file is missing, would be created')
-        if self.unreadable == unreadable:
+            self._missing(files)
+        if self.obstacles == before:
             self._state(files, walk)
 
     def _packs(self, files):
@@ -102,57 +108,94 @@ class _Check:
             for file_name in replaced:
                 self._change(on_disk.pop(file_name, file_name),
                              'would be deleted, %s replaces it' % printable(old_name))
-            self._change(old_name, 'packed file, would become %s' % printable(new_name))
+            if os.path.isdir(files.path(new_name)):
+                self._fail(old_name, 'packed file, cannot become %s, which is a folder' % printable(new_name))
+            else:
+                self._change(old_name, 'packed file, would become %s' % printable(new_name))
             on_disk[new_name] = old_name
         return on_disk
 
+    def _missing(self, files):
+        path = files.path(files.current)
+        # A link to nowhere is followed: the file would be created there.
+        target = os.path.realpath(path)
+        if os.path.lexists(target) or not os.path.isdir(os.path.dirname(target)):
+            self._fail(files.current, 'there is something else in the place of the current file')
+        else:
+            self._change(files.current, 'the current file is missing, would be created')
+
     def _file(self, files, file_name, name_then, walk, opened):
         """Do the records of one file and say what it is."""
-        before = walk.operations, walk.size
-        shown = PROGRESS_EVERY
+        operations = walk.operations
+        progress = Progress(self.console, 'Checking: %-6s')
+        path = files.path(file_name)
         try:
-            file = JournalFile(files.path(file_name))
+            file = open_journal(path)
             opened.append(file)
-            for _ in walk.records(file):
-                if walk.reader.offset >= shown:
-                    shown = walk.reader.offset + PROGRESS_EVERY
-                    self.console.progress('Checking: %-6s' % human(walk.reader.offset))
+            size = file.size
+            walk.run(file, lambda op: progress.show(walk.reader.offset))
         except OSError as error:
-            self.unreadable += 1
-            self._say(file_name, 'cannot be read: %s; a start would fail' % error.strerror)
+            self._fail(file_name, 'cannot be read: %s' % error.strerror)
             return
-        if shown > PROGRESS_EVERY:
+        if progress.was_shown():
             self.console.progress(' ' * 16 + '\r')
-        text = '%d bytes, %d records' % (file.size, walk.operations - before[0])
-        if walk.answer == END:
+        text = '%d bytes, %d records' % (size, walk.operations - operations)
+        is_current = name_then == files.current
+        if (is_current or walk.answer != END) and not os.access(path, os.W_OK):
+            self._fail(file_name, text + ', this user cannot write to it')
+        elif walk.answer == END:
             self._say(file_name, text + ', good')
         else:
-            self._broken(file_name, name_then, text, walk, file, name_then == files.current)
+            self._broken(file_name, name_then, text, walk, size, is_current)
 
-    def _broken(self, file_name, name_then, text, walk, file, is_current):
+    def _broken(self, file_name, name_then, text, walk, size, is_current):
         offset = walk.reader.offset
-        kind = 'incomplete last record' if walk.answer == TORN else 'broken record'
-        text += ', %s at offset %d: %d bytes would be cut off and saved as %s/%s.%d.<time>' % (
-            kind, offset, file.size - offset, names.CORRUPT_FOLDER.decode(), printable(name_then), offset)
+        lost = size - offset
+        text += ', %s at offset %d: ' % (_kind(walk), offset)
+        if self._can_save():
+            text += '%d bytes would be cut off and saved as %s/%s.%d.<time>' % (
+                lost, names.CORRUPT_FOLDER.decode(), printable(name_then), offset)
+        elif walk.answer == TORN and is_current and lost <= DISPENSABLE:
+            text += '%d bytes would be cut off without a copy: %s is no folder to write to' % (
+                lost, names.CORRUPT_FOLDER.decode())
+        else:
+            self._fail(file_name, text + '%d bytes cannot be saved: %s is no folder to write to' % (
+                lost, names.CORRUPT_FOLDER.decode()))
+            return
         if not is_current:
             text += '; removals in later files may hit the wrong items then'
         self._change(file_name, text)
 
+    def _can_save(self):
+        """Could what is cut off be copied to the folder for it, if there is room?"""
+        folder = self.spool.path + b'/' + names.CORRUPT_FOLDER
+        if os.path.lexists(folder):
+            return os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK)
+        return os.access(self.spool.path, os.W_OK)
+
     def _state(self, files, walk):
-        lent = len(walk.opened) + len(walk.displaced)
-        text = 'queue %s: %d items, %d bytes' % (
-            printable(files.current), walk.waiting + lent, walk.bytes + walk.open_bytes())
+        lent = len(walk.open_reads())
+        text = 'queue %s: %d items, %d bytes' % (printable(files.current), walk.items(), walk.bytes())
         if lent:
             self.changes += 1
             text += '; %d open reads would be put back' % lent
         self.console.line(text)
 
     def _verdict(self):
-        if self.unreadable:
-            self.console.line('unusable: %d files cannot be read' % self.unreadable)
+        if self.obstacles:
+            self.console.line('unusable: a start would fail, %d findings' % self.obstacles)
             return UNUSABLE
         if self.changes:
             self.console.line('a start would change something: %d findings' % self.changes)
             return CHANGES
         self.console.line('clean')
         return CLEAN
+
+
+def _kind(walk):
+    """What is wrong with the record that ended a file."""
+    if walk.answer == TORN:
+        return 'incomplete last record'
+    if walk.answer == IMPOSSIBLE and walk.reader.op() > LAST:
+        return 'broken record (op %d: from a newer kestrel?)' % walk.reader.op()
+    return 'broken record'

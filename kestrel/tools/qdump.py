@@ -10,8 +10,8 @@ from kestrel.journal import names
 from kestrel.journal.record import (
     ADD, ADD_FLAGS, ADD_XID, ADDX, CONFIRM_REMOVE, CONTINUE, END, REMOVE, REMOVE_TENTATIVE,
     REMOVE_TENTATIVE_XID, SAVE_XID, UNREMOVE)
-from kestrel.tools.console import human, run_command
-from kestrel.tools.walk import HEADERS, JournalFile, Walk
+from kestrel.tools.console import Progress, run_command
+from kestrel.tools.walk import ADDITIONS, Walk, open_journal
 
 WORDS = {REMOVE_TENTATIVE: 'RSV', REMOVE_TENTATIVE_XID: 'RSV', SAVE_XID: 'XID', UNREMOVE: 'CAN',
          CONFIRM_REMOVE: 'ACK'}
@@ -21,7 +21,6 @@ NAMES = {ADD: 'ADD', REMOVE: 'REMOVE', ADDX: 'ADDX', REMOVE_TENTATIVE: 'REMOVE_T
          REMOVE_TENTATIVE_XID: 'REMOVE_TENTATIVE_XID', ADD_FLAGS: 'ADD_FLAGS'}
 TIME_UNITS = ((86400000, 'days'), (3600000, 'hours'), (60000, 'minutes'), (1000, 'seconds'),
               (1, 'milliseconds'))
-PROGRESS_EVERY = 1 << 20
 
 
 def main():
@@ -44,13 +43,13 @@ def run(arguments, console, clock=None):
 
 
 def time_left(ms):
-    """A span in ms for people: ``2.minutes+500.milliseconds``."""
+    """A span in ms for people, as the original's library writes it: ``2.minutes+500.milliseconds``, ``0.seconds``."""
     parts = []
     for unit, name in TIME_UNITS:
         count, ms = divmod(ms, unit)
         if count:
             parts.append('%d.%s' % (count, name))
-    return '+'.join(parts)
+    return '+'.join(parts) or '0.seconds'
 
 
 def journal_files(folder):
@@ -112,7 +111,7 @@ class _Dump:
         if not self.quiet and not self.json:
             self.console.line('Queue: %s' % path)
         try:
-            file = JournalFile(path)
+            file = open_journal(path)
         except OSError:
             self.console.error("Can't open journal file: %s" % path)
             return 1
@@ -126,14 +125,7 @@ class _Dump:
 
     def _describe(self, path, file):
         walk = Walk(self.clock.now_ms())
-        describe = self._describer(path)
-        shown = PROGRESS_EVERY
-        for op in walk.records(file):
-            if describe:
-                describe(op, walk)
-            elif walk.reader.offset >= shown:
-                self.console.progress('Reading journal: %-6s' % human(walk.reader.offset))
-                shown = walk.reader.offset + PROGRESS_EVERY
+        walk.run(file, self._describer(path, walk))
         code = 0
         if walk.answer != END:
             self.console.error('Exception reading journal file: %s' % path)
@@ -142,29 +134,41 @@ class _Dump:
             self._summary(walk)
         return code
 
-    def _describer(self, path):
-        """What is done with each record, or None."""
+    def _describer(self, path, walk):
+        """What is done with each record."""
         if self.json:
-            return lambda op, walk: self._object(path, op, walk)
+            return lambda op: self._object(path, op, walk)
         if self.raw:
-            return self._raw_data
-        return None if self.quiet else self._line
+            return lambda op: self._raw_data(op, walk)
+        if not self.quiet:
+            return lambda op: self._line(op, walk)
+        progress = Progress(self.console, 'Reading journal: %-6s')
+
+        def advance(op):
+            progress.show(walk.reader.offset)
+            if self.data:
+                self._data_line(op, walk)
+        return advance
 
     def _raw_data(self, op, walk):
-        if op in HEADERS:
+        if op in ADDITIONS:
             self.console.write(walk.reader.item.data)
+
+    def _data_line(self, op, walk):
+        if op in ADDITIONS:
+            self.console.write(b'    ' + walk.reader.item.data + b'\n')
 
     def _line(self, op, walk):
         text = '%08x  ' % (walk.reader.offset & 0xffffffff)
         if op == REMOVE:
             text += 'REM'
         elif op in WORDS:
-            text += '%s %d' % (WORDS[op], walk.xid)
+            text += '%s %d' % (WORDS[op], walk.xid(op))
         else:
             text += self._addition(op, walk.reader)
         self.console.line(text)
-        if self.data and op in HEADERS:
-            self.console.write(b'    ' + walk.reader.item.data + b'\n')
+        if self.data:
+            self._data_line(op, walk)
 
     def _addition(self, op, reader):
         item = reader.item
@@ -174,15 +178,15 @@ class _Dump:
             text += ' xid=%d' % xid
         if item.expiry:
             left = item.expiry - self.clock.now_ms()
-            text += ' exp=%s' % time_left(left) if left > 0 else ' expired'
+            text += ' exp=%s' % time_left(left) if left >= 0 else ' expired'
         return text
 
     def _object(self, path, op, walk):
         reader = walk.reader
         record = {'file': path, 'offset': reader.offset, 'op': op, 'name': NAMES[op]}
         if op in WORDS or op in (ADD_XID, CONTINUE):
-            record['xid'] = walk.xid
-        if op in HEADERS:
+            record['xid'] = walk.xid(op)
+        if op in ADDITIONS:
             item = reader.item
             record['bytes'] = len(item.data)
             if op != ADD:
@@ -198,8 +202,7 @@ class _Dump:
         if self.quiet:
             self.console.progress(' ' * 30)
         self.console.line('\nJournal size: %d bytes, with %d operations.' % (walk.size, walk.operations))
-        self.console.line('%d items totalling %d bytes.' % (
-            walk.waiting + len(walk.opened) + len(walk.displaced), walk.bytes + walk.open_bytes()))
+        self.console.line('%d items totalling %d bytes.' % (walk.items(), walk.bytes()))
         if self.remaining:
-            for item, _ in walk.take_all():
+            for item in walk.take_all():
                 self.console.write(item.data + b'\n')

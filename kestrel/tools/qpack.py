@@ -6,11 +6,10 @@ import os
 
 from kestrel.clock import Clock
 from kestrel.disk import Disk
-from kestrel.journal.record import END, REMOVE_TENTATIVE_XID, addx_header, flags_header, xid_record
-from kestrel.tools.console import human, run_command
-from kestrel.tools.walk import JournalFile, Walk
+from kestrel.journal.record import END, REMOVE_TENTATIVE_XID, addition, xid_record
+from kestrel.tools.console import Progress, run_command
+from kestrel.tools.walk import Walk, open_journal
 
-PROGRESS_EVERY = 1 << 20
 WRITE_BLOCK = 1 << 20
 
 
@@ -44,6 +43,7 @@ class _Pack:
         self.clock = clock
         self.disk = disk
         self.walk = Walk(clock.now_ms())
+        self.progress = Progress(console, 'Packing: %-6s %-6s')
 
     def run(self, new_file, paths):
         self.console.line('Packing journals...')
@@ -68,7 +68,7 @@ class _Pack:
 
     def _open(self, path):
         try:
-            return JournalFile(path)
+            return open_journal(path)
         except OSError:
             self.console.error("Can't open journal file: %s" % path)
             return None
@@ -79,13 +79,9 @@ class _Pack:
         A broken record ends it, as at a start of the server (spec journal 7).
         """
         walk = self.walk
-        shown = PROGRESS_EVERY
+        before = walk.size
         try:
-            for _ in walk.records(file):
-                if walk.reader.offset >= shown:
-                    shown = walk.reader.offset + PROGRESS_EVERY
-                    self.console.progress('Packing: %-6s %-6s' % (
-                        human(walk.size + walk.reader.offset), human(walk.head_bytes())))
+            walk.run(file, lambda op: self.progress.show(before + walk.reader.offset, walk.read_again))
         except OSError:
             self.console.error('Exception reading journal file: %s' % path)
             return None
@@ -135,19 +131,10 @@ class _Pack:
             file.close()
 
     def _records(self):
-        """The new file in pieces: each open read, then each waiting item."""
-        for xid, place in self.walk.open_reads():
-            yield from _addition(place.item(self.clock.now_ms()), place.returns)
+        """The new file in pieces: each open read, then each waiting item, as a rewrite by the server has them."""
+        keep_deliveries = self.walk.counts_deliveries
+        for xid, item in self.walk.open_reads():
+            yield addition(item, keep_deliveries)
             yield xid_record(REMOVE_TENTATIVE_XID, xid)
-        for item, returns in self.walk.take_all():
-            yield from _addition(item, returns)
-
-
-def _addition(item, returns):
-    """The record of an item: op 10 for flags and where deliveries had been counted, else ADDX (D4)."""
-    if item.flags or item.deliveries:
-        item.deliveries += returns
-        yield flags_header(item)
-    else:
-        yield addx_header(item)
-    yield item.data
+        for item in self.walk.take_all():
+            yield addition(item, keep_deliveries)

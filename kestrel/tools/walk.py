@@ -1,215 +1,139 @@
-"""The state of a queue record by record, in memory that does not grow with its files.
+"""Journal files record by record, and the state of their queue: the server's own Replay, looked at while it runs.
 
-It is the state of journal.replay.Replay, which keeps all waiting items. Here two readers go through the
-files: one does the records, the other follows and stands where the next item to be taken from the head lies.
-Kept are only the places of what is open and of what was put back.
+Like the server it keeps MEMORY bytes of a long queue and reads the rest again when its turn comes (spec journal 9), so
+that files of any size need little memory: what grows is only with what is open or was put back, and with one item.
 """
 
 import errno
+import logging
 import os
+import stat
 
-from kestrel.disk import ReadFile
-from kestrel.journal.record import (
-    ADD, ADD_FLAGS, ADD_XID, ADDX, CONFIRM_REMOVE, CONTINUE, REMOVE, REMOVE_TENTATIVE, REMOVE_TENTATIVE_XID,
-    SAVE_XID, UNREMOVE, RecordReader)
+from kestrel.disk import Disk
+from kestrel.journal.record import ADD, ADD_FLAGS, ADD_XID, ADDX, CONTINUE, END, REMOVE_TENTATIVE, RecordReader
+from kestrel.journal.replay import Replay
 from kestrel.journal.xids import next_xid
 
-# The additions, and how many bytes of such a record stand before its data.
-HEADERS = {ADD: 9, ADDX: 21, ADD_XID: 25, CONTINUE: 25, ADD_FLAGS: 29}
+MEMORY = 1 << 20
+ADDITIONS = frozenset((ADD, ADDX, ADD_XID, CONTINUE, ADD_FLAGS))
+# Says nothing of its own: what is to be said of a file is the command's to say.
+_SILENT = logging.Logger('kestrel.tools', logging.CRITICAL + 1)
 
 
-class JournalFile(ReadFile):
-    """A journal file, open for any number of readers; its size stays what it is now. Raises OSError."""
+def open_journal(path):
+    """-> AppendFile that is only read; its size stays what it is now. ``path``: str or bytes. Raises OSError.
 
-    def __init__(self, path):
-        super().__init__(os, path, os.O_RDONLY | os.O_NONBLOCK)
-
-    def reader(self, now_ms, begin=0, end=None):
-        """-> RecordReader of the bytes from ``begin`` to ``end``; its offsets count from ``begin``."""
-        return RecordReader(_Part(self._descriptor, begin, self.size if end is None else end), now_ms)
-
-
-class _Part:
-    """A part of a file, for one reader."""
-
-    def __init__(self, descriptor, begin, end):
-        self.size = end - begin
-        self._descriptor = descriptor
-        self._position = begin
-
-    def read(self, count):
-        block = os.pread(self._descriptor, count, self._position)
-        self._position += len(block)
-        return block
-
-
-class Place:
-    """Where an item lies: in ``file`` from ``begin`` to ``end``; ``length`` of its data, ``xid`` it came
-    with, ``returns``: how often it was put back."""
-
-    __slots__ = ('file', 'begin', 'end', 'length', 'xid', 'returns')
-
-    def __init__(self, file, reader, op):
-        self.file = file
-        self.begin = reader.offset
-        self.length = len(reader.item.data)
-        self.end = self.begin + HEADERS[op] + self.length
-        self.xid = reader.item.xid
-        self.returns = 0
-
-    def item(self, now_ms):
-        """Read it again; -> Item. Raises OSError."""
-        reader = self.file.reader(now_ms, self.begin, self.end)
-        if reader.next() < 0:
-            raise OSError(errno.EIO, 'the file changed while it was read')
-        return reader.item
+    What is no regular file is refused: a folder has no records, a FIFO might never end.
+    """
+    path = os.fsencode(path)
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, 'not a regular file')
+    file = Disk(_SILENT).open_archived(path, status.st_size)
+    file.hold()
+    return file
 
 
 class Walk:
     """The state after the records done so far, over any number of files.
 
-    waiting    int, items; ``bytes``: of their data
-    opened     {xid: Place}; ``displaced`` likewise, see Replay
-    counter    int, the last xid used
-    operations int, records done; ``size``: bytes in the files already left, up to a broken record in each
-    reader     RecordReader of the present file, standing on the record just done
-    xid        int, of the record just done: for a REMOVE_TENTATIVE the one it gets (D39)
+    replay     Replay
+    reader     RecordReader of the present file, standing on a record that is about to be done
+    operations int, records read; ``size``: bytes in the files already left, up to a broken record in each
     answer     how the last file ended: END, TORN or IMPOSSIBLE
+    counts_deliveries  was there an op 10 for nothing but the deliveries of its item, as is written where
+               ``max_deliveries`` is set (D18)
     """
 
     def __init__(self, now_ms):
-        self.waiting = 0
-        self.bytes = 0
-        self.opened = {}
-        self.displaced = {}
-        self.counter = 0
+        self.replay = Replay(MEMORY, _SILENT)
+        self.reader = None
         self.operations = 0
         self.size = 0
-        self.reader = None
-        self.xid = 0
-        self.answer = None
+        self.answer = END
+        self.counts_deliveries = False
         self._now = now_ms
-        self._head_base = 0         # bytes in the files that the second reader has left
-        self._returned = []         # Places, the head of the queue last
         self._files = []
-        self._head_file = 0         # which of them the second reader is in
-        self._head_reader = None
-        self._head_op = None
 
-    def records(self, file):
-        """Do the records of the next JournalFile; yields the op of each after it is done. Raises OSError.
+    def run(self, file, on_record):
+        """Do the records of the next file of ``open_journal``. Raises OSError.
 
-        The file must stay open as long as this Walk is used.
+        ``on_record(op)`` is called before each is done. The file must stay open as long as this Walk is used.
         """
-        self._files.append(file)
-        reader = self.reader = file.reader(self._now)
-        while True:
-            op = reader.next()
-            if op < 0:
-                break
-            self.xid = reader.xid
-            self._do(op)
+        def note(op):
             self.operations += 1
-            yield op
-        self.answer = op
-        self.size += reader.offset
+            if op == ADD_FLAGS and self.reader.item.flags == 0 and self.reader.item.deliveries:
+                self.counts_deliveries = True
+            on_record(op)
+        self._files.append(file)
+        self.reader = _WatchedReader(file, self._now, note)
+        self.answer = self.replay.run(self.reader, self._files, self._now)
+        self.size += self.reader.offset
+        file.expect(self.reader.offset)     # nobody goes on into a broken record
 
-    def head_bytes(self):
-        """How far the second reader is, bytes in all files together."""
-        return self._head_base + (self._head_reader.offset if self._head_reader else 0)
+    def xid(self, op):
+        """The xid of the record that is about to be done: of a REMOVE_TENTATIVE the one it will get (D39)."""
+        if op != REMOVE_TENTATIVE:
+            return self.reader.xid
+        replay = self.replay
+        own = replay.items[0].xid if replay.items else 0
+        return own or next_xid(replay.counter, replay.opened.keys() | replay.displaced.keys())
+
+    def items(self):
+        """How many there are, waiting or open."""
+        return self.replay.count + len(self.replay.opened) + len(self.replay.displaced)
+
+    def bytes(self):
+        """Of their data."""
+        return self.replay.bytes + sum([len(item.data) for _, item in self.open_reads()])
 
     def open_reads(self):
-        """Yields (xid, Place) of what is open, the highest xid first."""
-        yield from sorted([*self.opened.items(), *self.displaced.items()], reverse=True,
-                          key=lambda entry: entry[0])
+        """[(xid, Item)], the highest xid first."""
+        both = [*self.replay.opened.items(), *self.replay.displaced.items()]
+        return sorted(both, key=lambda entry: entry[0], reverse=True)
 
-    def open_bytes(self):
-        return sum(place.length for _, place in self.open_reads())
+    def read_again(self):
+        """Bytes of all files together before the place from which items are read a second time."""
+        if self.replay.reader is None:
+            return self.size
+        place, offset = self.replay.reader.place()
+        total = 0
+        for file in self._files:
+            if file is place:
+                break
+            total += file.size
+        return total + offset
 
     def take_all(self):
-        """Take the waiting items out, head first; yield (Item, how often it was put back). Raises OSError."""
-        while self.waiting:
-            if self._returned:
-                place = self._returned.pop()
-                item, returns = place.item(self._now), place.returns
-            else:
-                self._find_head()
-                item, returns = self._head_reader.item, 0
-            self.waiting -= 1
-            self.bytes -= len(item.data)
-            yield item, returns
+        """Yield the waiting items, head first; once. Raises OSError."""
+        replay = self.replay
+        while replay.items:
+            yield replay.items.popleft()
+        left = replay.behind
+        while left:
+            item = replay.reader.next()
+            if item is not None:
+                left -= 1
+                yield item
+            elif replay.reader.left is None:
+                raise OSError(errno.EIO, 'the file changed while it was read')
 
-    def _do(self, op):
-        if op in HEADERS:
-            if op == CONTINUE:
-                self.opened.pop(self.xid, None)
-            self.waiting += 1
-            self.bytes += len(self.reader.item.data)
-        elif op == REMOVE:
-            if self.waiting:
-                self._take()
-        elif op == REMOVE_TENTATIVE_XID:
-            self.counter = self.xid
-            if self.waiting:
-                self._open(self._take(), self.xid)
-        elif op == CONFIRM_REMOVE:
-            self.opened.pop(self.xid, None)
-        elif op == UNREMOVE:
-            self._unremove()
-        elif op == SAVE_XID:
-            self.counter = self.xid
-        elif op == REMOVE_TENTATIVE:
-            self._open_without_xid()
 
-    def _open_without_xid(self):
-        place = self._take() if self.waiting else None
-        if place is not None and place.xid:
-            self.xid = place.xid
-        else:
-            self.xid = next_xid(self.counter, self._used())
-        if place is not None:
-            if not place.xid:
-                self.counter = self.xid
-            self._open(place, self.xid)
+class _WatchedReader(RecordReader):
+    """Tells of each record before it hands it out."""
 
-    def _open(self, place, xid):
-        earlier = self.opened.pop(xid, None) or self.displaced.pop(xid, None)
-        self.opened[xid] = place
-        if earlier is not None:
-            self.displaced[next_xid(self.counter, self._used())] = earlier
+    __slots__ = ('_note',)
 
-    def _unremove(self):
-        place = self.opened.pop(self.xid, None) or self.displaced.pop(self.xid, None)
-        if place is not None:
-            place.returns += 1
-            self._returned.append(place)
-            self.waiting += 1
-            self.bytes += place.length
+    def __init__(self, file, now_ms, note):
+        super().__init__(file, now_ms)
+        self._note = note
 
-    def _used(self):
-        return self.opened.keys() | self.displaced.keys()
+    def next(self):
+        op = super().next()
+        if op >= 0:
+            self._note(op)
+        return op
 
-    def _take(self):
-        """Take the head out; -> its Place."""
-        if self._returned:
-            place = self._returned.pop()
-        else:
-            self._find_head()
-            place = Place(self._files[self._head_file], self._head_reader, self._head_op)
-        self.waiting -= 1
-        self.bytes -= place.length
-        return place
-
-    def _find_head(self):
-        """Have the second reader stand on the next addition. There is one: not all are taken."""
-        if self._head_reader is None:
-            self._head_reader = self._files[0].reader(self._now)
-        while True:
-            op = self._head_reader.next()
-            if op in HEADERS:
-                self._head_op = op
-                return
-            if op < 0:
-                self._head_base += self._head_reader.offset
-                self._head_file += 1
-                self._head_reader = self._files[self._head_file].reader(self._now)
+    def skim(self):
+        """One by one: each record is to be told of."""
+        return self.next()

@@ -15,16 +15,26 @@ CHECKOUT = os.path.dirname(os.path.dirname(HERE))
 if HERE not in sys.path:        # python -P leaves it out
     sys.path.insert(0, HERE)
 
+import backlog  # noqa: E402
 import figures  # noqa: E402
 import load  # noqa: E402
 import machine  # noqa: E402
+import neighbours  # noqa: E402
+import restart  # noqa: E402
 import size  # noqa: E402
 import speed  # noqa: E402
+import syncing  # noqa: E402
 import tables  # noqa: E402
 from servers import BenchError, Kestrel, Memcached, Redis, raise_file_limit  # noqa: E402
 
 SPEED_NAMES = [row.name for row in speed.ROWS]
-ALL_NAMES = SPEED_NAMES + list(size.MEASUREMENTS)
+MEASUREMENTS = {**size.MEASUREMENTS, **restart.MEASUREMENTS, **syncing.MEASUREMENTS, **backlog.MEASUREMENTS,
+                **neighbours.MEASUREMENTS}
+ALL_NAMES = SPEED_NAMES + list(MEASUREMENTS)
+
+
+class TooLate(BenchError):
+    """--deadline has come."""
 
 
 def say(text):
@@ -34,7 +44,7 @@ def say(text):
 class Contender:
     """A kind of server that takes part: makes fresh servers of its kind, each in a folder of its own.
 
-    `described` is what the report says about it.
+    `make(name, folder, **options)`; `described` is what the report says about it.
     """
 
     def __init__(self, name, kind, make, described=None):
@@ -44,9 +54,10 @@ class Contender:
         self._make = make
         self._made = 0
 
-    def new(self, folder, stack):
+    def new(self, folder, stack, **options):
         self._made += 1
-        server = self._make(self.name, os.path.join(folder, f'{self.name.replace(" ", "-")}-{self._made}'))
+        server = self._make(self.name, os.path.join(folder, f'{self.name.replace(" ", "-")}-{self._made}'),
+                            **options)
         stack.callback(server.stop)
         return server.start()
 
@@ -60,9 +71,11 @@ def parse_arguments(arguments):
     parser.add_argument('--rounds', type=int, help='times each row is measured (5; --quick: 2, --base: 10)')
     parser.add_argument('--quick', action='store_true', help='fewer items and rounds: to see that it works')
     parser.add_argument('--rows', default=','.join(ALL_NAMES), help='which, with commas between: %(default)s')
+    parser.add_argument('--cycles', type=int, default=60,
+                        help='of the row packing; about 3000 are an hour (%(default)s; --quick: 6)')
     parser.add_argument('--base', metavar='DIR', help='compare this tree with --compiled or else --pure')
     parser.add_argument('--base-python', help='interpreter for --base (that of --python)')
-    parser.add_argument('--deadline', type=int, default=5400, help='seconds until all ends (%(default)s)')
+    parser.add_argument('--deadline', type=int, default=7200, help='seconds until all ends (%(default)s)')
     options = parser.parse_args(arguments)
     options.rows = options.rows.split(',')
     for name in options.rows:
@@ -74,6 +87,8 @@ def parse_arguments(arguments):
         options.rounds = 10 if options.base else 2 if options.quick else 5
     if options.rounds < (2 if options.base else 1):
         parser.error('too few --rounds')
+    if options.cycles < 6:
+        parser.error('too few --cycles')
     if options.without_pure and not options.compiled:
         parser.error('--without-pure leaves nothing without --compiled')
     return options
@@ -85,7 +100,10 @@ def kestrel_contender(name, kind, tree, python):
     if kind == 'pure' and modules:
         raise BenchError(f'{tree} is not pure: compiled are {", ".join(modules)}')
     say(f'{name}: {tree}, {python}, compiled: {", ".join(modules) or "nothing"}')
-    return Contender(name, kind, lambda name, folder: Kestrel(name, folder, tree, python),
+
+    def make(name, folder, **options):
+        return Kestrel(name, folder, tree, python, **options)
+    return Contender(name, kind, make,
                      {'tree': tree, 'python': python, 'compiled_modules': modules})
 
 
@@ -128,24 +146,48 @@ def run_speed(options, contenders, generator, folder, report):
     report['speed']['summary'] = speed.summary(report['speed']['rounds'], kinds, rows)
 
 
-def run_size(options, contenders, generator, folder, report):
-    names = [name for name in size.MEASUREMENTS if name in options.rows]
+def run_measurements(options, contenders, generator, folder, report):
+    """The rows beyond speed, one after the other, each for every contender that can do its work."""
+    names = [name for name in MEASUREMENTS if name in options.rows]
     if not names:
         return
-    scale = size.Scale(options.quick, min(options.rounds, 5), raise_file_limit(), say)
-    report['size'] = {'scale': vars(scale), 'findings': []}
+    rounds = min(options.rounds, 5)
+    files = raise_file_limit()
+    sizes = size.Scale(options.quick, rounds, files, say)
+    journals = restart.Scale(options.quick, rounds, options.cycles)
+    report['size'] = {'scale': {**vars(sizes), **vars(journals)}, 'findings': []}
+    report['failures'] = []
     for name in names:
         for contender in contenders:
-            if name not in size.CONTROLS.get(contender.kind, size.MEASUREMENTS):
+            if name not in size.CONTROLS.get(contender.kind, MEASUREMENTS):
                 continue
             say(f'{name}: {contender.name}')
-            with contextlib.ExitStack() as stack:
-                found = size.MEASUREMENTS[name](generator, lambda: contender.new(folder, stack), scale)
+            began = time.monotonic()
+            try:
+                with contextlib.ExitStack() as stack:
+                    found = MEASUREMENTS[name](generator, maker(contender, contenders, folder, stack),
+                                               sizes if name in size.MEASUREMENTS else journals)
+            except TooLate:
+                raise
+            except BenchError as error:         # the other rows are worth their time all the same
+                say(f'  not measured: {error}')
+                report['failures'].append({'row': name, 'server': contender.name, 'error': str(error)})
+                continue
             for one in found:
                 say(f'  {one["name"]}: {one["value"]} {one["unit"]}')
                 report['size']['findings'].append({
                     'row': name, 'server': contender.name, 'kind': contender.kind,
                     **size.judge(one, contender.kind)})
+            say(f'  {time.monotonic() - began:.0f} s')
+
+
+def maker(contender, contenders, folder, stack):
+    """A function that makes fresh servers, of this contender or of another one by its name."""
+    by_name = {one.name: one for one in contenders}
+
+    def new_server(of=contender.name, **options):
+        return by_name[of].new(folder, stack, **options)
+    return new_server
 
 
 def run_comparison(options, generator, folder, report):
@@ -185,7 +227,7 @@ def run(options, report, folder, generator):
     report['contenders'] = {one.name: one.described for one in contenders}
     if set(options.rows) & set(SPEED_NAMES):
         run_speed(options, contenders, generator, folder, report)
-    run_size(options, contenders, generator, folder, report)
+    run_measurements(options, contenders, generator, folder, report)
 
 
 def end_on_signals(deadline):
@@ -193,7 +235,7 @@ def end_on_signals(deadline):
         sys.exit(f'bench: ended by {signal.Signals(number).name}')
 
     def too_late(number, frame):
-        raise BenchError(f'not done after {deadline} s (--deadline)')
+        raise TooLate(f'not done after {deadline} s (--deadline)')
     signal.signal(signal.SIGTERM, terminate)
     signal.signal(signal.SIGALRM, too_late)
     signal.alarm(deadline)
@@ -221,7 +263,7 @@ def main(arguments=None):
             json.dump(report, file, indent=1)
     tables.print_report(report, say)
     say(f'\nkept in {os.path.relpath(path)}')
-    return 1 if 'failed' in report else 0
+    return 1 if 'failed' in report or report.get('failures') else 0
 
 
 if __name__ == '__main__':

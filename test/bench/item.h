@@ -26,7 +26,7 @@ static inline uint64_t item_stream(uint64_t seed, uint64_t number)
     return (seed + 1) * 0xd1342543de82ef95ull ^ number * 0xaf251af3b0f025b5ull;
 }
 
-static void item_fill(char *data, size_t size, uint64_t seed, uint64_t number)
+static inline void item_fill(char *data, size_t size, uint64_t seed, uint64_t number)
 {
     uint64_t state = item_stream(seed, number), word = number;
     size_t at = 0;
@@ -38,7 +38,7 @@ static void item_fill(char *data, size_t size, uint64_t seed, uint64_t number)
 }
 
 /* The number an item claims to have. */
-static uint64_t item_number(const char *data)
+static inline uint64_t item_number(const char *data)
 {
     uint64_t number;
     memcpy(&number, data, 8);
@@ -46,7 +46,7 @@ static uint64_t item_number(const char *data)
 }
 
 /* Is every byte of data what item_fill would have written? */
-static int item_matches(const char *data, size_t size, uint64_t seed, uint64_t number)
+static inline int item_matches(const char *data, size_t size, uint64_t seed, uint64_t number)
 {
     uint64_t state = item_stream(seed, number), word = number, seen;
     size_t at = 0;

@@ -1,4 +1,4 @@
-"""Runs the load generator (loadgen.c) against a server."""
+"""Runs the load generator (loadgen.c) against a server, and the programs that write and read journals."""
 import itertools
 import json
 import os
@@ -10,6 +10,8 @@ import time
 from servers import BenchError
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+
+PROGRAMS = ('loadgen', 'writejournal', 'readjournal')
 
 # Every measurement has data of its own, so that an item left over by another one is noticed.
 _seeds = itertools.count(1)
@@ -24,9 +26,13 @@ def compiler():
 
 
 def build(folder):
-    """Compiles the load generator into `folder`; returns its path."""
-    binary = os.path.join(folder, 'loadgen')
-    command = [*compiler(), '-O2', '-Wall', '-Wextra', '-o', binary, os.path.join(HERE, 'loadgen.c')]
+    """Compiles all programs into `folder`; returns their paths by name."""
+    return {name: _compile(folder, name) for name in PROGRAMS}
+
+
+def _compile(folder, name):
+    binary = os.path.join(folder, name)
+    command = [*compiler(), '-O2', '-Wall', '-Wextra', '-o', binary, os.path.join(HERE, name + '.c')]
     try:
         done = subprocess.run(command, text=True, capture_output=True, timeout=300)
     except FileNotFoundError:
@@ -61,10 +67,28 @@ class OthersWatch:
 
 
 class Generator:
-    """The compiled load generator. Options are its own, with _ for -; True is an option without a value."""
+    """The compiled programs (`build`). Options of the load generator are its own, with _ for -; True is an
+    option without a value.
+    """
 
-    def __init__(self, binary):
-        self.binary = binary
+    def __init__(self, programs):
+        self.binary = programs['loadgen']
+        self._programs = programs
+
+    def write_journal(self, path, count, size, seed):
+        """Journal of a queue in which `count` items wait: the load generator's of this seed, from 0 on."""
+        self._run_program('writejournal', path, count, size, seed)
+
+    def read_journal(self, path):
+        """Seconds that C needs to read such a journal and to keep its items in memory."""
+        return json.loads(self._run_program('readjournal', path))['seconds']
+
+    def _run_program(self, name, *arguments):
+        command = [self._programs[name], *map(str, arguments)]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, text=True, capture_output=True)
+        if done.returncode:
+            raise BenchError(f'{shlex.join(command)}: {done.stderr.strip()}')
+        return done.stdout
 
     def command(self, server, options):
         command = [self.binary, '--proto', server.protocol, '--port', str(server.port),

@@ -33,6 +33,7 @@ struct load {
     uint64_t stored, fetched, misses, ordered_next;
     unsigned char *seen;                    /* a bit for each item fetched */
     uint64_t *put_at;                       /* flood: ns when item i was due to be put */
+    FILE *trace;                            /* flood: a line for each item fetched, or NULL */
     uint64_t started, ended, deadline;      /* ns */
     char *out, *in;
     size_t in_size;
@@ -159,6 +160,8 @@ static void count_item(struct load *l, const struct connection *c, uint64_t numb
     l->fetched++;
     if (l->put_at)
         histogram_add(&l->transits, now - l->put_at[index]);
+    if (l->trace)
+        fprintf(l->trace, "%" PRIu64 " %" PRIu64 "\n", l->put_at[index], now - l->put_at[index]);
 }
 
 static void count_reply(struct load *l, struct connection *c, enum verdict verdict, const struct reply *reply,
@@ -367,11 +370,15 @@ int main(int argc, char **argv)
         l.put_at = allocate(l.options.count * sizeof *l.put_at);
     for (i = l.options.producers; i < l.count; i++)
         l.connections[i].kind = GET;
+    if (l.options.trace && !(l.trace = fopen(l.options.trace, "w")))
+        fail("%s: %s", l.options.trace, strerror(errno));
     raise_file_limit(l.count);
     open_connections(l.dialect, l.options.port, l.connections, l.count, l.options.pipeline);
     if (l.options.mode == MODE_IDLE)
         stay_idle(&l);
     else
         run(&l);
+    if (l.trace && fclose(l.trace) != 0)
+        fail("%s: %s", l.options.trace, strerror(errno));
     return 0;
 }

@@ -19,6 +19,7 @@ struct options {
     uint64_t count, first;
     double rate;            /* puts (in mode get: gets) a second, open loop; 0: closed loop */
     int ordered, until_eof;
+    const char *trace;      /* flood: a file that gets a line for each item fetched, or NULL */
     long pid;               /* of the server, for its share of the processor; 0: unknown */
 };
 
@@ -39,6 +40,8 @@ static const char *const usage =
     "  --ordered          the items must come in the order of their numbers\n"
     "  --settle MS        flood: time for the consumers to block before the first put (0)\n"
     "  --until-eof        no new puts once standard input ends; --count is the upper limit\n"
+    "  --trace FILE       flood: for each item fetched when it was due to be put and how long after that it\n"
+    "                     came, both in ns of the monotonic clock\n"
     "  --deadline S       give up after so many seconds (60)\n"
     "  --pid N            process whose processor time is reported as the server's\n"
     "Exit: 0 everything right, 1 a wrong reply, a lost connection or the deadline, 2 usage.\n";
@@ -78,8 +81,8 @@ static void check_options(const struct options *o)
         usage_error("too long", "--queue");
     if (o->mode == MODE_FLOOD && o->dialect.server == MEMCACHED)
         usage_error("memcached has no queues", "--mode flood");
-    if (o->mode != MODE_FLOOD && (o->until_eof || o->settle_ms))
-        usage_error("only with --mode flood", "--until-eof, --settle");
+    if (o->mode != MODE_FLOOD && (o->until_eof || o->settle_ms || o->trace))
+        usage_error("only with --mode flood", "--until-eof, --settle, --trace");
     if (o->rate < 0 || (o->rate > 0 && o->pipeline > 1))
         usage_error("open loop is without", "--pipeline");
 }
@@ -87,14 +90,15 @@ static void check_options(const struct options *o)
 static struct options parse_options(int argc, char **argv)
 {
     enum { PROTO = 1, PORT, MODE, CONNECTIONS, PRODUCERS, CONSUMERS, COUNT, SIZE, SEED, FIRST, QUEUE, QUEUES,
-           PIPELINE, RATE, BLOCK, ORDERED, SETTLE, UNTIL_EOF, DEADLINE, PID };
+           PIPELINE, RATE, BLOCK, ORDERED, SETTLE, UNTIL_EOF, TRACE, DEADLINE, PID };
     static const struct option known[] = {
         {"proto", 1, 0, PROTO}, {"port", 1, 0, PORT}, {"mode", 1, 0, MODE},
         {"connections", 1, 0, CONNECTIONS}, {"producers", 1, 0, PRODUCERS}, {"consumers", 1, 0, CONSUMERS},
         {"count", 1, 0, COUNT}, {"size", 1, 0, SIZE}, {"seed", 1, 0, SEED}, {"first", 1, 0, FIRST},
         {"queue", 1, 0, QUEUE}, {"queues", 1, 0, QUEUES}, {"pipeline", 1, 0, PIPELINE}, {"rate", 1, 0, RATE},
         {"block", 1, 0, BLOCK}, {"ordered", 0, 0, ORDERED}, {"settle", 1, 0, SETTLE},
-        {"until-eof", 0, 0, UNTIL_EOF}, {"deadline", 1, 0, DEADLINE}, {"pid", 1, 0, PID}, {0, 0, 0, 0}};
+        {"until-eof", 0, 0, UNTIL_EOF}, {"trace", 1, 0, TRACE},
+        {"deadline", 1, 0, DEADLINE}, {"pid", 1, 0, PID}, {0, 0, 0, 0}};
     static const char *const servers[] = {"memcached", "kestrel", "redis", 0};
     static const char *const modes[] = {"put", "get", "flood", "idle", 0};
     struct options o = {
@@ -124,6 +128,7 @@ static struct options parse_options(int argc, char **argv)
         case ORDERED: o.ordered = 1; break;
         case SETTLE: o.settle_ms = (unsigned)number_option(name, optarg, 0, 60000); break;
         case UNTIL_EOF: o.until_eof = 1; break;
+        case TRACE: o.trace = optarg; break;
         case DEADLINE: o.deadline_s = (unsigned)number_option(name, optarg, 1, 3600); break;
         case PID: o.pid = (long)number_option(name, optarg, 1, 1 << 30); break;
         default: usage_error("see", "usage");

@@ -2,6 +2,7 @@
 
 A server that does not start, dies or does not answer is a `BenchError` with the end of its log.
 """
+import contextlib
 import os
 import resource
 import shutil
@@ -13,9 +14,9 @@ import time
 # Its sitecustomize.py times the garbage collector inside a server; it costs nothing between collections.
 GC_WATCH = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'gcwatch')
 
-START_SECONDS = 60
+START_SECONDS = 120
 STOP_SECONDS = 30
-ANSWER_SECONDS = 30
+ANSWER_SECONDS = 60
 
 # Idle connections and queues with a journal each need files; what else a server keeps open is far less.
 SPARE_FILES = 500
@@ -28,7 +29,7 @@ thrift_listen_port = none
 queue_path = {folder}/spool
 status_file = {folder}/status
 [default]
-sync_journal = never
+{default}
 [admin]
 http_port = none
 [logging]
@@ -79,20 +80,40 @@ class Server:
 
     def start(self):
         os.makedirs(self.folder)
+        self.prepare()
+        self.launch(self.hello, self.hello_reply)
+        return self
+
+    def prepare(self):
+        """What the folder needs before the server starts."""
+
+    def launch(self, request, expected):
+        """Starts the process; returns the seconds until this first request was answered."""
         self.port = free_port()
-        with open(self.log_path, 'wb') as log:
+        began = time.monotonic()
+        with open(self.log_path, 'ab') as log:
             self.process = subprocess.Popen(self.command(), cwd=self.folder, env=self.environment(),
                                             stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        deadline = time.monotonic() + START_SECONDS
         while not self._listens():
             self.check_alive()
-            if time.monotonic() > deadline:
+            if time.monotonic() > began + START_SECONDS:
                 raise BenchError(f'{self.name} does not listen after {START_SECONDS} s{self.log_tail()}')
-            time.sleep(0.02)
-        reply = self.ask(self.hello)
-        if not reply.startswith(self.hello_reply):
-            raise BenchError(f'{self.name}: wrong reply {reply!r} to {self.hello!r}')
-        return self
+            time.sleep(0.002)
+        reply = self.ask(request)
+        seconds = time.monotonic() - began
+        if not reply.startswith(expected):
+            raise BenchError(f'{self.name}: wrong reply {reply!r} to {request!r}')
+        return seconds
+
+    def relaunch(self, request, expected):
+        """Kills the server and starts it anew on what it left behind; seconds as for `launch`."""
+        self.kill()
+        return self.launch(request, expected)
+
+    def kill(self):
+        """Ends it without a warning; its folder stays."""
+        self.process.kill()
+        self.process.wait()
 
     def _listens(self):
         try:
@@ -159,6 +180,12 @@ class Server:
         with open(f'/proc/{self.process.pid}/statm') as statm:
             return int(statm.read().split()[1]) * os.sysconf('SC_PAGE_SIZE')
 
+    def peak_rss(self):
+        """The most it was since the process began, in bytes."""
+        self.check_alive()
+        with open(f'/proc/{self.process.pid}/status') as status:
+            return next(int(line.split()[1]) * 1024 for line in status if line.startswith('VmHWM:'))
+
     def cpu_seconds(self):
         self.check_alive()
         with open(f'/proc/{self.process.pid}/stat') as stat:
@@ -188,31 +215,50 @@ class Memcached(Server):
 
 
 class Redis(Server):
+    """`appendfsync` is redis's own setting."""
+
     protocol = 'redis'
     hello = b'PING\r\n'
     hello_reply = b'+PONG'
 
+    def __init__(self, name, folder, appendfsync='everysec'):
+        super().__init__(name, folder)
+        self.appendfsync = appendfsync
+
     def command(self):
         # No rewriting of the append-only file: another process would do it while others are measured.
         return ['redis-server', '--port', str(self.port), '--bind', '127.0.0.1', '--dir', self.folder,
-                '--appendonly', 'yes', '--appendfsync', 'everysec', '--save', '',
+                '--appendonly', 'yes', '--appendfsync', self.appendfsync, '--save', '',
                 '--auto-aof-rewrite-percentage', '0', '--maxclients', str(most_clients())]
 
 
 class Kestrel(Server):
-    """`tree` is the folder that holds the package, `python` the interpreter."""
+    """`tree` is the folder that holds the package, `python` the interpreter.
+
+    `settings`: those of [default] that differ; `fill(spool)` writes journals into the spool before the first
+    start.
+    """
 
     protocol = 'kestrel'
 
-    def __init__(self, name, folder, tree, python):
+    def __init__(self, name, folder, tree, python, settings=None, fill=None):
         super().__init__(name, folder)
         self.tree = tree
         self.python = python
+        self.spool = folder and os.path.join(os.path.realpath(folder), 'spool')
+        self._settings = {'sync_journal': 'never', **(settings or {})}
+        self._fill = fill
+
+    def prepare(self):
+        os.mkdir(self.spool)
+        if self._fill:
+            self._fill(self.spool)
 
     def command(self):
         config = os.path.join(self.folder, 'kestrel.conf')
+        default = '\n'.join(f'{key} = {value}' for key, value in self._settings.items())
         with open(config, 'w') as file:
-            file.write(KESTREL_CONFIG.format(port=self.port, folder=self.folder))
+            file.write(KESTREL_CONFIG.format(port=self.port, folder=self.folder, default=default))
         return [self.python, '-m', 'kestrel', '-f', config]
 
     def environment(self):
@@ -234,6 +280,33 @@ class Kestrel(Server):
         reply = self.ask(b'delete %s\r\n' % queue.encode())
         if reply != b'DELETED\r\n':
             raise BenchError(f'{self.name}: wrong reply {reply!r} to delete {queue}')
+
+    def stat(self, queue, key):
+        """A number of the statistics of a queue."""
+        wanted = f'STAT queue_{queue}_{key} '.encode()
+        with socket.create_connection(('127.0.0.1', self.port), timeout=ANSWER_SECONDS) as connection:
+            connection.sendall(b'stats\r\nquit\r\n')
+            lines = connection.makefile('rb').read().split(b'\r\n')
+        values = [int(line[len(wanted):]) for line in lines if line.startswith(wanted)]
+        if not values:
+            raise BenchError(f'{self.name}: stats has no {key} of queue {queue}')
+        return values[0]
+
+    def disk_use(self):
+        """Bytes in all files of the spool, those that are deleted but still open too."""
+        total = 0
+        descriptors = f'/proc/{self.process.pid}/fd'
+        paths = [os.path.join(self.spool, name) for name in os.listdir(self.spool)]
+        for name in os.listdir(descriptors):
+            path = os.path.join(descriptors, name)
+            with contextlib.suppress(FileNotFoundError):        # closed meanwhile
+                target = os.readlink(path)
+                if target.startswith(self.spool + '/') and target.endswith(' (deleted)'):
+                    paths.append(path)
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError):        # deleted meanwhile
+                total += os.stat(path).st_size
+        return total
 
     def forget_collections(self):
         if os.path.exists(self.gc_file):

@@ -37,7 +37,7 @@ def print_size(findings, say):
         for line in findings:
             if line['name'] == name:
                 shown = f'({line["shown"]})' if 'shown' in line else ''
-                say(f'  {line["server"]:<17}{line["value"]:>9,} {line["unit"]:<6}{line["target"] or "":<8} '
+                say(f'  {line["server"]:<17}{line["value"]:>9,} {line["unit"]:<9}{line["target"] or "":<9} '
                     f'{verdict(line["met"]):<8} {shown}'.rstrip())
 
 
@@ -58,3 +58,5 @@ def print_report(report, say):
         print_size(report['size']['findings'], say)
     if 'comparison' in report:
         print_comparison(report['comparison'], say)
+    for failure in report.get('failures', ()):
+        say(f'\n*** {failure["row"]}, {failure["server"]}: NOT MEASURED: {failure["error"]} ***')

@@ -53,6 +53,11 @@ def opened(xid):
     return b'\x09' + struct.pack('<i', xid)
 
 
+def confirmed(xid):
+    """CONFIRM_REMOVE."""
+    return b'\x06' + struct.pack('<i', xid)
+
+
 def unremoved(xid):
     """UNREMOVE."""
     return b'\x05' + struct.pack('<i', xid)

@@ -6,10 +6,13 @@ They are subclasses of the real classes, whose __init__ is not called: compiled 
 
 import itertools
 import logging
+import os
 import types
 
 from greenlet import getcurrent, greenlet
 
+from kestrel.append_file import AppendFile
+from kestrel.compactor import Compactor
 from kestrel.config import QueueSettings
 from kestrel.connection import Connection
 from kestrel.handlers.memcache import MemcacheHandler
@@ -61,18 +64,41 @@ class LineJournal(Journal):
     add      length, expiry in ms since 1970 (0 = never), data, flags if there are any; ``/sync`` if it had to
              be durable
     failure  what ``add`` raises instead of writing, or None
+    next_commit  the sync.Commit that the puts and confirms from now on have to wait for, or None
+    choked   so much found no room on the disk that nothing may be handed out (D10)
     """
 
     def __init__(self):
         self.records = []
         self.failure = None
+        self.next_commit = None
+        self.choked = False
+        self.queue = None
+        self.serial = 1
+        self.answered = 0
+        # Only its size is looked at: where a record begins that may have to be taken back.
+        self.file = AppendFile(types.SimpleNamespace(system=os), b'line', 0)
 
     @property
     def size(self):
         return 7 * len(self.records)
 
+    def total(self):
+        return self.size
+
+    def is_choked(self):
+        return self.choked
+
     def line(self):
         return ', '.join(self.records)
+
+    def end_commit(self, error=None):
+        """The fsync has ended: what waited for it enters the queue, or is refused, then its clients go on."""
+        commit, self.next_commit = self.next_commit, None
+        commit.done = True
+        commit.error = error
+        self.queue.settle()
+        commit.finish()
 
     def add(self, item, durable=False, discarded=0):
         if self.failure is not None:
@@ -81,9 +107,13 @@ class LineJournal(Journal):
         flags = ':%d' % item.flags if item.flags else ''
         self.records.append('add(%d:%d:%s%s)%s' % (
             len(item.data), item.expiry, item.data.decode('latin-1'), flags, '/sync' if durable else ''))
+        return self.next_commit
 
     def remove(self, count=1):
         self.records.extend(['remove'] * count)
+
+    def remove_all(self, count):
+        self.remove(count)
 
     def remove_tentative(self, xid):
         self.records.append('remove-tentative(%d)' % xid)
@@ -91,20 +121,27 @@ class LineJournal(Journal):
     def unremove(self, xid):
         self.records.append('unremove(%d)' % xid)
 
-    def confirm(self, xid, last=True):
+    def confirm(self, xid):
         self.records.append('confirm-remove(%d)' % xid)
+        return self.next_commit
+
+    def cut(self, size):
+        self.records.append('cut')
 
     def close(self):
         self.records.append('close')
 
-    def delete(self):
+    def delete(self, others=()):
         self.records.append('delete')
 
 
 def make_queue(clock, journal=None, name=b'q', recovered=None, waiters=None, **settings):
-    """A PersistentQueue on that clock (and LineJournal)."""
-    return PersistentQueue(name, queue_settings(**settings), journal, recovered, clock, waiters or Waiters(),
-                           QueueStats())
+    """A PersistentQueue on that clock (and journal, a real one with a Compactor)."""
+    queue = PersistentQueue(name, queue_settings(**settings), journal, recovered, clock, waiters or Waiters(),
+                            QueueStats())
+    if journal is not None and not isinstance(journal, LineJournal):
+        queue.compactor = Compactor(queue, journal, clock)
+    return queue
 
 
 class Owner:
@@ -130,6 +167,7 @@ class FakeConnection(Connection):
         self.pauses = 0
         self.on_pause = None        # called at each pause
         self.parked = None          # (greenlet, deadline) while it waits
+        self.committing = None      # its greenlet while it waits for an fsync
 
     def write(self, data):
         self.sent += data
@@ -149,6 +187,21 @@ class FakeConnection(Connection):
                 getcurrent().parent.switch()
             finally:
                 self.parked = None
+
+    def wait_for(self, commit):
+        if commit.done:
+            return
+        commit.join(self)
+        while not commit.done:
+            self.committing = getcurrent()
+            try:
+                getcurrent().parent.switch()
+            finally:
+                self.committing = None
+
+    def committed(self):
+        if self.committing is not None:
+            self.committing.switch()
 
     def pause(self):
         self.pauses += 1
@@ -252,7 +305,7 @@ class World:
         self.config = config or FakeConfig()
         self.logger = logging.Logger('test')
         self.logger.addHandler(logging.NullHandler())
-        self.collection = QueueCollection(None, None, self.clock, self.stats, self.config, self.logger)
+        self.collection = QueueCollection(None, None, None, self.clock, self.stats, self.config, self.logger)
         self.control = FakeControl()
         settings = types.SimpleNamespace(**{**SERVER_DEFAULTS, **server})
         self.services = Services(self.collection, self.stats, self.clock, settings, self.control, self.logger,
@@ -271,8 +324,9 @@ class World:
     def journaled(self, name=b'q'):
         """The queue of that name with a LineJournal from now on; -> the journal."""
         queue = self.collection.need(name)
-        queue.journal = LineJournal()
-        return queue.journal
+        journal = queue.journal = LineJournal()
+        journal.queue = queue
+        return journal
 
     def items(self, name=b'q'):
         """The data that wait in a queue; None if there is no such queue."""

@@ -16,31 +16,55 @@ from kestrel.journal.sync import Syncer
 from support.clock import MovedClock
 
 
-class MovedLoop:
-    """What a Syncer needs of the hub. Timers fire in ``advance``, jobs of threads wait for ``finish``."""
+class MovedHub:
+    """hub.Hub without gevent. Timers fire in ``advance``, what was to be called soon in ``turn``, jobs of
+    threads wait for ``finish``."""
 
     def __init__(self, clock):
         self.clock = clock
         self.timers = []
         self.numbers = itertools.count()
+        self.called_soon = []
         self.jobs = []
 
     def call_later(self, seconds, function, *arguments):
         self.timers.append((self.clock.seconds + seconds, next(self.numbers), function, arguments))
 
-    def run_in_thread(self, job, done, *arguments):
-        self.jobs.append((job, done, arguments))
+    def soon(self, function):
+        self.called_soon.append(function)
+
+    def run_sync(self, job, done):
+        self.jobs.append((job, done))
+
+    run_job = run_sync
+
+    def turn(self):
+        """The hub has worked off what was ready."""
+        while self.called_soon:
+            self.called_soon.pop(0)()
 
     def finish(self):
         """Let all threads do their jobs and the hub hear of it; -> how many."""
+        self.turn()
         jobs, self.jobs = self.jobs, []
-        for job, done, arguments in jobs:
-            done(*arguments, job())
+        for job, done in jobs:
+            try:
+                result, error = job(), None
+            except Exception as failure:
+                result, error = None, failure
+            done(result, error)
+        self.turn()
         return len(jobs)
+
+    def finish_all(self):
+        """... until none is left."""
+        while self.finish():
+            pass
 
     def advance(self, seconds):
         """Let time pass, stopping at each timer on the way."""
         end = self.clock.seconds + seconds
+        self.turn()
         while True:
             due = [timer for timer in self.timers if timer[0] <= end + 1e-9]
             if not due:
@@ -49,6 +73,7 @@ class MovedLoop:
             self.timers.remove(timer)
             self.clock.advance(max(0.0, timer[0] - self.clock.seconds))
             timer[2](*timer[3])
+            self.turn()
         self.clock.advance(end - self.clock.seconds)
 
 
@@ -62,7 +87,7 @@ class FaultySystem:
     most      how many bytes one write takes, None = all
     """
 
-    WATCHED = ('write', 'writev', 'ftruncate', 'fsync', 'rename', 'unlink', 'open', 'read')
+    WATCHED = ('write', 'writev', 'ftruncate', 'fsync', 'rename', 'unlink', 'open', 'read', 'pread', 'dup')
     path = os.path
 
     def __init__(self):
@@ -107,6 +132,26 @@ class FaultySystem:
         return fitting
 
 
+class ToldQueue:
+    """The queue of a journal, as far as the journal sees it.
+
+    settled   how often it was told that an fsync has ended
+    asked     how often it was asked for a rewrite before the next fsync; ``rewrites``: what it answers
+    """
+
+    def __init__(self):
+        self.settled = 0
+        self.asked = 0
+        self.rewrites = False
+
+    def settle(self):
+        self.settled += 1
+
+    def rewrite_for_commit(self, awaited):
+        self.asked += 1
+        return self.rewrites
+
+
 class LogLines(logging.Handler):
     """Keeps what is logged: ``lines`` ['ERROR text', ...]."""
 
@@ -125,12 +170,9 @@ class Bytes:
         self.data = data
         self.size = len(data)
         self.most = most or len(data)
-        self.position = 0
 
-    def read(self, count):
-        piece = self.data[self.position:self.position + min(count, self.most)]
-        self.position += len(piece)
-        return piece
+    def read_at(self, count, offset):
+        return self.data[offset:offset + min(count, self.most)]
 
 
 def readable(data):
@@ -165,7 +207,7 @@ def _word(op, reader):
 
 class SpoolTest(unittest.TestCase):
     """A test with a spool of its own: ``spool`` (bytes), ``disk`` on a FaultySystem ``system``, ``clock``,
-    ``loop``, ``syncer`` whose callbacks fill ``fsyncs``, ``delays`` and ``fsync_errors``; ``log.lines``."""
+    ``hub``, ``syncer`` whose callbacks fill ``fsyncs``, ``delays`` and ``fsync_errors``; ``log.lines``."""
 
     def setUp(self):
         self.folder = pathlib.Path(tempfile.mkdtemp())
@@ -177,14 +219,17 @@ class SpoolTest(unittest.TestCase):
         self.system = FaultySystem()
         self.disk = Disk(self.logger, self.system)
         self.clock = MovedClock()
-        self.loop = MovedLoop(self.clock)
+        self.hub = MovedHub(self.clock)
         self.fsyncs, self.delays, self.fsync_errors, self.journal_errors = [], [], [], []
         self.syncer = Syncer(self.clock, self.logger, self.fsyncs.append, self.delays.append,
-                             self.fsync_errors.append, self.loop)
+                             self.fsync_errors.append, self.hub)
 
     def journal(self, name=b'q', sync_journal=None, recovered=None, **more):
-        return Journal(self.disk, self.clock, self.syncer, self.spool, name, sync_journal, recovered,
-                       on_error=lambda: self.journal_errors.append(1), **more)
+        """-> Journal, with a ToldQueue until a real one is made for it."""
+        journal = Journal(self.disk, self.clock, self.hub, self.syncer, self.spool, name, sync_journal,
+                          recovered, on_error=lambda: self.journal_errors.append(1), **more)
+        journal.queue = ToldQueue()
+        return journal
 
     def write(self, name, data):
         (self.folder / name).write_bytes(data)

@@ -198,7 +198,7 @@ class SpoolCollectionTest(SpoolTest):
     def collection(self, queues=None, **default):
         default.setdefault('keep_journal', True)
         self.stats = ServerStats()
-        return QueueCollection(self.disk, self.syncer, MovedClock(), self.stats,
+        return QueueCollection(self.disk, self.hub, self.syncer, MovedClock(), self.stats,
                                FakeConfig(queues, **default), self.logger)
 
     def loaded(self, queues=None, **default):
@@ -256,6 +256,30 @@ class SpoolCollectionTest(SpoolTest):
         collection.need(b'other')
         collection.delete(b'q')
         self.assertEqual(self.files(), ['other'])
+        self.assertTrue(self.hub.finish(), 'closing what was deleted takes long: a thread does it')
+
+    def test_only_a_queue_with_a_journal_is_compacted(self):
+        collection = self.loaded({b'memory': {'keep_journal': False}, b'q': {}})
+        self.assertIsNone(collection.lookup(b'memory').compactor)
+        queue = collection.lookup(b'q')
+        self.assertIs(queue.journal.queue, queue)
+        queue.put(b'x' * 100, 0, 0, False)
+        queue.take(False, 0)
+        collection.configure(FakeConfig(keep_journal=True, default_journal_size=100))
+        queue.put(b'', 0, 0, False)
+        self.hub.finish_all()
+        self.assertEqual(queue.stats.journal_rewrites, 1)
+
+    def test_more_than_fits_into_memory_is_left_on_disk(self):
+        # journal 9, from the start on
+        collection = self.loaded()
+        for number in range(10):
+            collection.need(b'q').put(b'%d' % number, 0, 0, False)
+        collection.lookup(b'q').close()
+        queue = self.loaded(max_memory_size=3).lookup(b'q')
+        self.assertEqual((len(queue.items), queue.behind, queue.count, queue.bytes), (3, 7, 10, 10))
+        self.assertEqual([queue.take(False, 0).data for _ in range(10)],
+                         [b'%d' % number for number in range(10)])
 
     def test_file_that_cannot_be_created(self):
         # D68

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 
+from kestrel.append_file import SyncJob
 from kestrel.disk import Disk, lock_owner
 from kestrel.errors import StartError
 from support.spool import SpoolTest
@@ -212,30 +213,210 @@ class SyncTest(SpoolTest):
     def test_background_sync_survives_the_end_of_the_file(self):
         file = self.disk.open_append(self.spool + b'/f')
         file.append(b'1')
-        job = file.background_sync()
+        job = SyncJob(self.disk, [file])
         file.close()
         self.disk.unlink(self.spool + b'/f')
         self.system.calls.clear()
         job()
         self.assertEqual(self.syncs(), 2)
 
-    def test_background_sync_never_waits_for_a_fifo_put_in_place_of_the_file(self):
+    def test_a_name_is_new_after_a_rename_too(self):
+        self.write('f', b'123')
+        file = self.disk.open_append(self.spool + b'/f', 3)
+        file.append(b'4')
+        self.assertFalse(file.name_is_new())
+        file.rename(self.spool + b'/g')
+        self.assertTrue(file.name_is_new())
+        file.fsync_content()
+        self.assertEqual((self.syncs(), file.name_is_new()), (1, True))
+        file.fsync()
+        self.assertEqual((self.syncs(), file.name_is_new()), (3, False))
+
+    def test_a_name_that_changes_during_the_fsync_of_the_folder_is_new(self):
         file = self.disk.open_append(self.spool + b'/f')
-        file.append(b'1')
-        os.unlink(file.path)
-        os.mkfifo(file.path)
-        job = file.background_sync()
-        self.system.fsync = os.fsync
+        fsync = self.system.fsync
+
+        def renamed_meanwhile(descriptor):
+            fsync(descriptor)
+            file.rename(self.spool + b'/g')
+        self.system.fsync = renamed_meanwhile
+        self.disk.fsync_dir(self.spool)
+        self.assertTrue(file.name_is_new())
+
+
+class SyncJobTest(SpoolTest):
+    """Fsyncs for a thread."""
+
+    def setUp(self):
+        super().setUp()
+        self.before = self.descriptors()
+        self.old, self.new = [self.disk.open_append(self.spool + b'/' + name) for name in (b'old', b'new')]
+        for file in (self.old, self.new):
+            file.append(b'1')
+        self.synced = []
+        self.system.fsync = self.note
+
+    @staticmethod
+    def descriptors():
+        return len(os.listdir('/proc/self/fd'))
+
+    def note(self, descriptor):
+        name = os.path.basename(os.readlink('/proc/self/fd/%d' % descriptor))
+        self.synced.append('folder' if name == self.folder.name else name)
+
+    def test_the_oldest_first_then_the_folder_once(self):
+        SyncJob(self.disk, [self.old, self.new])()
+        self.assertEqual(self.synced, ['old', 'new', 'folder'])
+        self.assertFalse(self.old.name_is_new() or self.new.name_is_new())
+        SyncJob(self.disk, [self.new])()
+        self.assertEqual(self.synced[3:], ['new'])
+
+    def test_its_descriptors_are_its_own(self):
+        job = SyncJob(self.disk, [self.old, self.new])
+        self.old.close()
+        self.old.unlink()
+        self.old.close()
+        job()
+        self.assertEqual([name.split()[0] for name in self.synced], ['old', 'new', 'folder'])
+        self.new.close()
+        self.assertEqual(self.descriptors(), self.before)
+
+    def test_a_file_that_is_closed_was_fsynced(self):
+        self.old.close()
+        SyncJob(self.disk, [self.old, self.new])()
+        self.assertEqual(self.synced, ['new', 'folder'])
+
+    def test_what_fails_ends_it(self):
+        def failing(descriptor):
+            self.note(descriptor)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        self.system.fsync = failing
+        job = SyncJob(self.disk, [self.old, self.new])
         with self.assertRaises(OSError):
             job()
+        self.assertEqual(self.synced, ['old'])
+        self.assertEqual(self.descriptors(), self.before + 2)
+        self.assertTrue(self.new.name_is_new())
 
-    def test_a_background_sync_given_up(self):
+    def test_a_folder_that_cannot_be_fsynced(self):
+        def failing(descriptor):
+            self.note(descriptor)
+            if self.synced[-1] == 'folder':
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+        self.system.fsync = failing
+        with self.assertRaises(OSError):
+            SyncJob(self.disk, [self.new])()
+        self.assertTrue(self.new.name_is_new())
+        self.assertEqual(self.descriptors(), self.before + 2)
+
+    def test_no_descriptor_left(self):
+        dup, held = self.system.dup, []
+
+        def scarce(descriptor):
+            if held:
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+            held.append(dup(descriptor))
+            return held[0]
+        self.system.dup = scarce
+        with self.assertRaises(OSError) as caught:
+            SyncJob(self.disk, [self.old, self.new])
+        self.assertEqual(caught.exception.errno, errno.EMFILE)
+        self.assertEqual(self.descriptors(), self.before + 2)
+
+    def test_given_up(self):
+        job = SyncJob(self.disk, [self.old])
+        job.close()
+        job.close()
+        self.assertEqual(self.descriptors(), self.before + 2)
+
+    def test_it_opens_no_file_anew(self):
+        # Only descriptors of one open file share the kernel's note of a write-back that failed before.
+        self.system.calls.clear()
+        job = SyncJob(self.disk, [self.old, self.new])
+        self.assertEqual([call[0] for call in self.system.calls], ['dup', 'dup'])
+        job.close()
+
+
+class ReadTest(SpoolTest):
+    """What is appended to is read back too; what is archived is read alone."""
+
+    def test_read_at(self):
         file = self.disk.open_append(self.spool + b'/f')
-        before = len(os.listdir('/proc/self/fd'))
-        job = file.background_sync()
-        job.close()
-        job.close()
-        self.assertEqual(len(os.listdir('/proc/self/fd')), before)
+        file.append(b'0123456789')
+        self.assertEqual([file.read_at(3, 2), file.read_at(100, 8), file.read_at(5, 10)],
+                         [b'234', b'89', b''])
+        file.append(b'ab')
+        self.assertEqual((file.read_at(5, 9), self.read('f')), (b'9ab', b'0123456789ab'))
+        file.will_need(1 << 22, 0)
+
+    def test_what_is_held_can_be_read_although_it_is_removed_or_renamed(self):
+        for change in (lambda path: path.unlink(), lambda path: path.rename(self.folder / 'elsewhere')):
+            self.write('f', b'123')
+            file = self.disk.open_archived(self.spool + b'/f', 3)
+            self.assertFalse(file.is_open())
+            file.hold()
+            file.hold()
+            self.assertEqual((file.is_open(), self.system.count('open')), (True, 1))
+            change(self.folder / 'f')
+            self.assertEqual(file.read_at(9, 1), b'23')
+            file.close()
+            with self.assertRaises(FileNotFoundError):
+                file.read_at(9, 1)
+            self.system.calls.clear()
+
+    def test_an_archived_file_is_never_created(self):
+        file = self.disk.open_archived(self.spool + b'/f', 3)
+        with self.assertRaises(FileNotFoundError):
+            file.hold()
+        self.assertEqual(self.files(), [])
+
+    def test_a_fifo_in_place_of_it_is_not_waited_for(self):
+        os.mkfifo(self.folder / 'f')
+        file = self.disk.open_archived(self.spool + b'/f', 3)
+        with self.assertRaises(OSError):
+            file.read_at(3, 0)
+
+
+class NameTest(SpoolTest):
+
+    def test_create(self):
+        file = self.disk.create(self.spool + b'/f')
+        self.assertEqual((file.size, file.is_open(), file.name_is_new()), (0, True, True))
+        self.assertEqual((self.folder / 'f').stat().st_mode & 0o777, 0o640)
+        file.append(b'1')
+        with self.assertRaises(FileExistsError):
+            self.disk.create(self.spool + b'/f')
+        self.assertEqual(self.read('f'), b'1')
+
+    def test_rename(self):
+        file = self.disk.create(self.spool + b'/f')
+        file.append(b'1')
+        file.rename(self.spool + b'/g')
+        file.append(b'2')
+        self.assertEqual((self.files(), self.read('g'), file.path), (['g'], b'12', self.spool + b'/g'))
+        self.system.faults['rename'] = errno.EIO
+        with self.assertRaises(OSError):
+            file.rename(self.spool + b'/h')
+        self.assertEqual((file.path, self.files()), (self.spool + b'/g', ['g']))
+
+    def test_unlink_leaves_freeing_the_blocks_to_the_close(self):
+        self.write('f', b'123')
+        path = self.spool + b'/f'
+        for file in (self.disk.open_append(path, 3), self.disk.open_archived(path, 3)):
+            self.write('f', b'123')
+            file.unlink()
+            self.assertEqual((self.files(), file.is_open()), ([], True))
+            file.close()
+
+    def test_unlink_without_a_descriptor(self):
+        self.write('f', b'123')
+        file = self.disk.open_archived(self.spool + b'/f', 3)
+        self.system.faults['open'] = errno.EMFILE
+        file.unlink()
+        self.assertEqual((self.files(), file.is_open()), ([], False))
+        del self.system.faults['open']
+        with self.assertRaises(FileNotFoundError):
+            file.unlink()
 
 
 class FilesTest(SpoolTest):

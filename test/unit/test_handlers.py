@@ -5,6 +5,7 @@ import unittest
 
 from kestrel import __version__
 from kestrel.errors import JournalError
+from kestrel.journal.sync import Commit
 from support.clock import THEN
 from support.fakes import FakeConfig, World
 
@@ -454,6 +455,22 @@ class SetTest(HandlerTest):
             self.assertTrue(self.client.open)
         self.assertEqual(self.world.items(), [])
         self.assertEqual(self.world.stats.total_items, 0)
+
+
+    def test_answers_come_when_the_fsync_has_ended(self):
+        # D9, D63: and in the order of the requests
+        journal = self.world.journaled()
+        requests = b'set q/sync 0 0 1\r\n1\r\nget q\r\nset q/sync 0 0 1\r\n2\r\nversion\r\n'
+        for failure, reply in ((None, STORED), (JournalError('it broke'),
+                                                b'SERVER_ERROR journal write failed: it broke\r\n')):
+            journal.next_commit = Commit()
+            ended = self.client.begin(requests)
+            self.assertEqual((ended, self.client.connection.replies()), ([], b''))
+            journal.end_commit(failure)
+            self.assertEqual((ended, self.client.connection.replies()), (
+                [True], reply + (END if failure else b'VALUE q 0 1\r\n1\r\nEND\r\n') + STORED +
+                b'VERSION %b\r\n' % __version__.encode()))
+            self.assertEqual(self.ask(b'get q')[:5], b'VALUE')
 
 
 class NoreplyTest(HandlerTest):

@@ -11,9 +11,9 @@ from support.environment import CHECKOUT
 LEVELS = [
     ['errors', 'clock', 'item', 'stats'],
     ['protocol', 'journal.record', 'journal.names', 'journal.xids', 'journal.compaction'],
-    ['disk'],
+    ['disk', 'append_file', 'hub'],
     ['waiters', 'block_budget', 'journal'],
-    ['config', 'settings', 'log', 'persistent_queue'],
+    ['config', 'settings', 'log', 'persistent_queue', 'compactor'],
     ['status', 'reads'],
     ['queue_collection'],
     ['session', 'report'],
@@ -30,7 +30,7 @@ DOORS = {
     'shutil': {'disk'},
     'tempfile': set(),
 }
-WRITERS = {'disk', 'log'}
+WRITERS = {'disk', 'append_file', 'log'}
 WRITING_CALLS = {
     'open', 'write', 'writev', 'pwrite', 'truncate', 'ftruncate', 'posix_fallocate', 'fsync', 'fdatasync',
     'rename', 'renames', 'replace', 'link', 'symlink', 'unlink', 'remove', 'mkdir', 'makedirs', 'rmdir',

@@ -10,10 +10,12 @@ import gevent.event
 
 from kestrel.clock import Clock
 from kestrel.errors import JournalError
+from kestrel.hub import Hub
 from kestrel.item import Item
 from kestrel.journal import record, recovery
 from kestrel.journal.sync import Syncer
 from support.clock import THEN
+from support.fakes import make_queue
 from support.spool import SpoolTest, readable
 
 
@@ -87,7 +89,7 @@ class RecordsTest(SpoolTest):
 
     def recovered(self):
         files = recovery.scan(self.disk, self.spool, self.logger)[b'q']
-        return recovery.recover(self.disk, self.clock, self.logger, files)
+        return recovery.recover(self.disk, self.clock, self.logger, files, 1 << 27)
 
     def test_delete_removes_all_files_the_oldest_first(self):
         for name in ('q.100', 'q.200', 'q', 'q2', 'q.bak', 'q+a'):
@@ -165,16 +167,16 @@ class FailingTest(SpoolTest):
         self.room()
         self.q.add(item())
         self.q.add(item())
-        self.loop.advance(0.9)
+        self.hub.advance(0.9)
         self.assertEqual(self.log.lines, [])
-        self.loop.advance(0.1)
+        self.hub.advance(0.1)
         self.assertEqual(self.log.lines, ['WARNING journal of queue q: writing works again after 2.5 s'])
-        self.assertEqual(self.loop.timers, [])
+        self.assertEqual(self.hub.timers, [])
         self.full()
         self.refused(item())
         self.room()
         self.q.remove()
-        self.loop.advance(1)
+        self.hub.advance(1)
         self.assertEqual(len(self.log.lines), 3)
 
     def test_a_disk_that_has_room_for_small_records_alone_is_one_outage(self):
@@ -182,29 +184,29 @@ class FailingTest(SpoolTest):
             self.room(25)
             self.refused(item(b'x' * 100))
             self.q.remove()
-            self.loop.advance(0.01)
+            self.hub.advance(0.01)
             self.q.confirm(1)
-            self.loop.advance(0.01)
+            self.hub.advance(0.01)
         self.assertEqual(len(self.log.lines), 1)
         self.room()
         self.q.add(item())
-        self.loop.advance(3)
+        self.hub.advance(3)
         self.assertEqual(self.log.lines[1:], ['WARNING journal of queue q: writing works again after 6.0 s'])
-        self.assertEqual(self.loop.timers, [])
+        self.assertEqual(self.hub.timers, [])
 
     def test_no_end_of_an_outage_while_it_fails(self):
         self.full()
         self.refused(item())
         self.room()
         self.q.add(item())
-        self.loop.advance(0.5)
+        self.hub.advance(0.5)
         self.full()
         self.refused(item())
-        self.loop.advance(10)
-        self.assertEqual((len(self.log.lines), self.loop.timers), (1, []))
+        self.hub.advance(10)
+        self.assertEqual((len(self.log.lines), self.hub.timers), (1, []))
         self.room()
         self.q.add(item())
-        self.loop.advance(1)
+        self.hub.advance(1)
         self.assertEqual(self.log.lines[1:], ['WARNING journal of queue q: writing works again after 10.5 s'])
 
     def test_close_tells_the_end_of_an_outage_at_once(self):
@@ -214,7 +216,7 @@ class FailingTest(SpoolTest):
         self.q.remove()
         self.q.close()
         self.assertEqual(self.log.lines[1:], ['WARNING journal of queue q: writing works again after 0.0 s'])
-        self.loop.advance(5)
+        self.hub.advance(5)
         self.assertEqual(len(self.log.lines), 2)
 
     def test_deleted_in_an_outage(self):
@@ -222,9 +224,13 @@ class FailingTest(SpoolTest):
         self.refused(item())
         self.room()
         self.q.remove()
+        self.hub.advance(0.5)
+        self.full()
+        self.refused(item())
         self.q.delete()
-        self.loop.advance(5)
-        self.assertEqual((len(self.log.lines), self.loop.timers), (1, []))
+        self.room()
+        self.hub.advance(5)
+        self.assertEqual((len(self.log.lines), self.hub.timers), (1, []))
 
     def test_other_records_are_kept_and_written_before_anything_else(self):
         self.full()
@@ -248,20 +254,20 @@ class FailingTest(SpoolTest):
         self.q.confirm(1)
         self.q.remove()
         self.assertEqual(self.records(), 'A[first]')
-        self.loop.advance(0.1)
+        self.hub.advance(0.1)
         self.assertEqual(self.records(), 'A[first] T1 C1 R')
 
     def test_they_are_written_by_themselves_once_there_is_room(self):
         self.full()
         self.q.remove()
-        self.loop.advance(10)
+        self.hub.advance(10)
         self.assertEqual(self.records(), 'A[first]')
         self.room()
-        self.loop.advance(0.1)
+        self.hub.advance(0.1)
         self.assertEqual(self.records(), 'A[first] R')
         self.assertEqual(len(self.journal_errors), 1)
-        self.loop.advance(1)
-        self.assertEqual(self.loop.timers, [])
+        self.hub.advance(1)
+        self.assertEqual(self.hub.timers, [])
 
     def test_what_gets_written_stays_written(self):
         self.full()
@@ -318,7 +324,7 @@ class FailingTest(SpoolTest):
         self.q.close()
         self.assertEqual(self.log.lines[-1], 'ERROR journal of queue q: 7 bytes of records could not be'
                          ' written: No space left on device; what they removed comes again')
-        self.loop.advance(1)
+        self.hub.advance(1)
         self.assertEqual(self.records(), 'A[first]')
 
     def test_deleted_with_records_kept(self):
@@ -326,7 +332,7 @@ class FailingTest(SpoolTest):
         self.q.remove()
         self.q.delete()
         self.room()
-        self.loop.advance(1)
+        self.hub.advance(1)
         self.assertEqual(self.files(), [])
 
     def test_items_too_large_for_a_record(self):
@@ -354,63 +360,202 @@ class SyncTest(SpoolTest):
         journal = self.journal()
         journal.add(item())
         journal.remove()
-        self.loop.advance(100)
-        self.assertEqual((self.syncs(), self.loop.timers, self.loop.jobs), (0, [], []))
+        self.hub.advance(100)
+        self.assertEqual((self.syncs(), self.hub.timers, self.hub.jobs), (0, [], []))
         journal.close()
         self.assertEqual(self.syncs(), 2, 'closing always fsyncs, and here the name is new')
 
-    def test_several_confirms_share_an_fsync(self):
-        journal = self.journal(sync_journal=0)
-        for _ in range(3):
-            journal.add(item())
-        self.syncs()
-        journal.confirm(1, False)
-        journal.confirm(2, False)
-        self.assertEqual(self.syncs(), 0)
-        journal.confirm(3)
-        self.assertEqual(self.syncs(), 1)
-
     def test_each(self):
         journal = self.journal(sync_journal=0)
+        commit = journal.add(item())
+        self.assertEqual((self.syncs(), commit.done), (0, False), 'off the hub')
+        self.hub.finish()
+        self.assertEqual((self.syncs(), commit.done, commit.error), (2, True, None),
+                         'and the name of the new file')
+        self.assertEqual(journal.queue.settled, 1)
         journal.add(item())
-        self.assertEqual(self.syncs(), 2, 'the record and the name of the new file')
-        journal.add(item())
-        self.assertEqual(self.syncs(), 1)
-        self.assertEqual(len(self.fsyncs), 2)
+        self.hub.finish()
+        self.assertEqual((self.syncs(), len(self.fsyncs)), (1, 2))
         journal.remove_tentative(1)
-        self.assertEqual(self.syncs(), 0, 'opens do not wait')
-        journal.confirm(1)
+        self.assertEqual(self.hub.finish(), 1, 'opens do not wait, but are synced right away')
         self.assertEqual(self.syncs(), 1)
+        commit = journal.confirm(1)
+        self.assertFalse(commit.done)
+        self.hub.finish()
+        self.assertEqual((self.syncs(), commit.done), (1, True))
         journal.remove()
-        self.assertEqual(self.syncs(), 0)
-        self.loop.advance(0)
-        self.loop.finish()
-        self.assertEqual(self.syncs(), 1, 'but are synced right away')
+        self.hub.finish()
+        self.assertEqual((self.syncs(), self.hub.finish(), self.hub.timers), (1, 0, []))
+
+    def test_all_that_is_written_before_it_begins_shares_an_fsync(self):
+        journal = self.journal(sync_journal=0)
+        self.disk.fsync_dir(self.spool)
+        self.syncs()
+        commits = [journal.add(item()), journal.add(item()), journal.confirm(1), journal.confirm(2)]
+        self.assertEqual(len(set(commits)), 1)
+        self.hub.turn()
+        late = journal.add(item())
+        self.assertIsNot(late, commits[0])
+        self.hub.finish()
+        self.assertEqual((self.syncs(), commits[0].done, late.done), (1, True, False))
+        self.hub.finish()
+        self.assertEqual((self.syncs(), late.done, self.hub.finish()), (1, True, 0))
+
+    def test_never_two_at_a_time(self):
+        journal = self.journal(sync_journal=0)
+        journal.add(item())
+        self.hub.turn()
+        for _ in range(3):
+            journal.add(item())
+            self.hub.turn()
+        self.assertEqual(len(self.hub.jobs), 1)
 
     def test_durable_put(self):
         for sync_journal in (None, 100000):
             journal = self.journal(b'q%d' % (sync_journal or 0), sync_journal)
             self.disk.fsync_dir(self.spool)
+            self.assertIsNone(journal.add(item()))
+            self.hub.advance(1)
+            self.hub.finish()
             self.syncs()
-            journal.add(item(), True)
-            self.assertEqual(self.syncs(), 1)
-        self.loop.advance(1)
-        self.assertEqual(self.loop.finish(), 0, 'all is synced')
+            commit = journal.add(item(), True)
+            self.hub.finish()
+            self.assertEqual((self.syncs(), commit.done, commit.error), (1, True, None))
+            self.assertIsNone(journal.confirm(1))
+            self.hub.advance(1)
+            self.hub.finish()
+        self.hub.advance(1)
+        self.assertEqual((self.hub.finish(), self.hub.timers), (0, []), 'all is synced')
 
-    def test_a_failed_sync_refuses_the_put_and_takes_its_record_off(self):
+    def test_those_who_wait_go_on_when_the_queue_has_been_told(self):
+        journal = self.journal(sync_journal=0)
+        commit = journal.add(item())
+        seen = []
+
+        class Client:
+            def committed(self):
+                seen.append((commit.done, journal.queue.settled))
+        for _ in range(2):
+            commit.join(Client())
+        self.hub.finish()
+        self.assertEqual(seen, [(True, 1)] * 2)
+
+    # D9: a failed fsync refuses those who waited for it; their records are the queue's to take off again
+
+    def refused(self, journal, commit, why='Input/output error'):
+        self.assertTrue(commit.done)
+        self.assertEqual((commit.error.why, commit.error.full), (why, False))
+
+    def test_a_failed_sync_refuses_the_puts_that_waited_for_it(self):
         journal = self.journal(sync_journal=0)
         journal.add(item())
-        for data in (b'x', b'x' * 100000):
-            self.system.faults['fsync'] = errno.EIO
-            with self.assertRaises(JournalError) as caught:
-                journal.add(item(data))
-            self.assertEqual((caught.exception.why, caught.exception.full), ('Input/output error', False))
-            self.assertEqual(self.records(), 'A[a]')
-            self.system.faults.clear()
-        self.assertEqual((self.fsync_errors, len(self.journal_errors)), (['OSError'] * 2, 2))
+        self.hub.finish()
+        self.system.faults['fsync'] = errno.EIO
+        commits = [journal.add(item(data)) for data in (b'x', b'x' * 100000)]
+        self.hub.turn()
+        later = journal.add(item(b'y'))
+        self.hub.finish()
+        self.refused(journal, commits[0])
+        self.assertIs(commits[1], commits[0])
+        self.assertEqual(journal.queue.settled, 3, 'the later one: no rewrite can make its fsync good')
+        self.refused(journal, later)
+        self.assertEqual(self.fsync_errors[:1], ['OSError'])
+        self.assertEqual(len(self.journal_errors), 2)
         self.assertEqual(self.log.lines, ['ERROR journal of queue q: fsync failed: Input/output error'])
-        journal.add(item(b'y'))
-        self.assertEqual(self.records(), 'A[a] A[y]')
+        self.assertEqual(self.records(), 'A[a] A[x] A[#100000] A[y]')
+        self.assertEqual(journal.suspect.errno, errno.EIO)
+
+    def test_what_was_answered_is_not_cut_off(self):
+        journal = self.journal(sync_journal=100000)
+        journal.add(item())
+        answered = journal.size
+        self.assertEqual(journal.answered, answered)
+        journal.add(item(b'x'), True)
+        self.assertEqual(journal.answered, answered)
+        journal.add(item(b'y'), True, 2)
+        self.assertEqual(journal.answered, answered + 22 + 2,
+                         'its REMOVEs took effect, whatever becomes of it')
+        journal.remove()
+        self.assertEqual(journal.answered, journal.size)
+
+    def test_a_sync_that_succeeds_answers_what_it_covers(self):
+        journal = self.journal(sync_journal=0)
+        journal.add(item())
+        covered = journal.size
+        self.hub.turn()
+        journal.add(item())
+        self.hub.finish()
+        self.assertEqual((journal.answered, journal.size), (covered, covered * 2))
+
+    def test_an_error_of_the_system_that_is_no_oserror(self):
+        def broken(descriptor):
+            raise MemoryError
+        journal = self.journal(sync_journal=0)
+        self.system.fsync = broken
+        commit = journal.add(item())
+        self.hub.finish()
+        self.refused(journal, commit, 'MemoryError')
+
+    def test_after_a_failed_sync_none_is_trusted_before_a_rewrite(self):
+        journal = self.journal(sync_journal=0)
+        self.system.faults['fsync'] = errno.EIO
+        journal.add(item())
+        self.hub.finish()
+        self.system.faults.clear()
+        self.syncs()
+        journal.queue.rewrites = True
+        asked = journal.queue.asked
+        commit = journal.add(item(b'x'))
+        self.assertEqual(self.hub.finish(), 0)
+        self.assertEqual((self.syncs(), commit.done, journal.queue.asked), (0, False, asked + 1))
+        # as a rewrite does it
+        journal.suspect = None
+        journal.replace_file(self.disk.create(self.spool + b'/new'))
+        journal.file.append(b'all of it')
+        journal.rewritten(None)
+        self.assertFalse(commit.done)
+        self.hub.finish()
+        self.assertEqual((self.syncs(), commit.done, commit.error), (2, True, None),
+                         'the new file and its name')
+
+    def test_a_rewrite_that_fails_refuses_who_waited_for_it(self):
+        journal = self.journal(sync_journal=0)
+        self.system.faults['fsync'] = errno.EIO
+        journal.add(item())
+        self.hub.finish()
+        journal.queue.rewrites = True
+        commit = journal.add(item(b'x'))
+        self.hub.finish()
+        journal.queue.rewrites = False
+        journal.rewritten(OSError(errno.EIO, os.strerror(errno.EIO)))
+        self.refused(journal, commit)
+
+    def test_no_rewrite_can_be_had(self):
+        journal = self.journal(sync_journal=0)
+        self.system.faults['fsync'] = errno.EIO
+        journal.add(item())
+        self.hub.finish()
+        self.system.faults.clear()
+        commit = journal.add(item(b'x'))
+        self.hub.finish()
+        self.refused(journal, commit)
+
+    def test_a_period_alone_does_not_hide_it(self):
+        journal = self.journal(sync_journal=100000)
+        journal.add(item())
+        self.system.faults['fsync'] = errno.EIO
+        self.hub.advance(0.1)
+        self.hub.finish()
+        self.system.faults.clear()
+        self.hub.advance(0.1)
+        self.hub.finish()
+        self.refused_now(journal)
+
+    def refused_now(self, journal):
+        """... while there is no rewrite."""
+        commit = journal.add(item(), True)
+        self.hub.finish()
+        self.refused(journal, commit)
 
     def test_a_failed_sync_of_the_folder_refuses_the_put(self):
         journal = self.journal(sync_journal=0)
@@ -423,19 +568,32 @@ class SyncTest(SpoolTest):
                 raise OSError(errno.EIO, os.strerror(errno.EIO))
             return fsync(descriptor)
         self.system.fsync = of_files_only
-        with self.assertRaises(JournalError):
-            journal.add(item())
-        self.assertEqual((len(folder), self.read()), (1, b''))
+        commit = journal.add(item())
+        self.hub.finish()
+        self.refused(journal, commit)
+        self.assertEqual(len(folder), 1)
 
     def test_a_failed_sync_of_a_confirm(self):
+        # D63: answered as usual, counted and logged
         journal = self.journal(sync_journal=0)
         journal.add(item())
         journal.remove_tentative(1)
+        self.hub.finish()
         self.system.faults['fsync'] = errno.EIO
-        journal.confirm(1)
+        commit = journal.confirm(1)
+        self.hub.finish()
+        self.assertTrue(commit.done)
         self.assertEqual(self.records(), 'A[a] T1 C1')
         self.assertEqual(self.fsync_errors, ['OSError'])
         self.assertEqual(self.log.lines, ['ERROR journal of queue q: fsync failed: Input/output error'])
+
+    def test_a_confirm_that_found_no_room_waits_for_nothing(self):
+        journal = self.journal(sync_journal=0)
+        journal.add(item())
+        journal.remove_tentative(1)
+        self.hub.finish()
+        self.system.room = 0
+        self.assertIsNone(journal.confirm(1))
 
     def test_period(self):
         journal = self.journal(sync_journal=100000)
@@ -443,15 +601,15 @@ class SyncTest(SpoolTest):
         self.syncs()
         journal.add(item())
         journal.add(item())
-        self.loop.advance(0.099)
-        self.assertEqual(self.loop.jobs, [])
-        self.loop.advance(0.001)
-        self.assertEqual(len(self.loop.jobs), 1)
+        self.hub.advance(0.099)
+        self.assertEqual(self.hub.jobs, [])
+        self.hub.advance(0.001)
+        self.assertEqual(len(self.hub.jobs), 1)
         self.assertEqual(self.syncs(), 0, 'off the hub')
-        self.loop.finish()
+        self.hub.finish()
         self.assertEqual(self.syncs(), 1)
-        self.loop.advance(10)
-        self.assertEqual((self.loop.timers, self.loop.jobs), ([], []))
+        self.hub.advance(10)
+        self.assertEqual((self.hub.timers, self.hub.jobs), ([], []))
         self.assertEqual(self.delays, [0])
 
     def test_period_goes_on_while_records_come(self):
@@ -459,91 +617,191 @@ class SyncTest(SpoolTest):
         moments = []
         for _ in range(400):
             journal.remove()
-            self.loop.advance(0.001)
-            if self.loop.finish():
+            self.hub.advance(0.001)
+            if self.hub.finish():
                 moments.append(round(self.clock.seconds - 1000, 3))
         self.assertEqual(moments, [0.1, 0.2, 0.3, 0.4])
 
     def test_period_begins_anew_with_the_first_record_after_a_pause(self):
         journal = self.journal(sync_journal=100000)
         journal.remove()
-        self.loop.advance(0.1)
-        self.loop.finish()
-        self.loop.advance(0.03)
+        self.hub.advance(0.1)
+        self.hub.finish()
+        self.hub.advance(0.03)
         journal.remove()
-        self.loop.advance(0.099)
-        self.assertEqual(self.loop.jobs, [])
-        self.loop.advance(0.001)
-        self.assertEqual(len(self.loop.jobs), 1)
+        self.hub.advance(0.099)
+        self.assertEqual(self.hub.jobs, [])
+        self.hub.advance(0.001)
+        self.assertEqual(len(self.hub.jobs), 1)
 
     def test_a_slow_fsync_is_followed_by_the_next_at_once(self):
         journal = self.journal(sync_journal=100000)
         journal.remove()
-        self.loop.advance(0.1)
+        self.hub.advance(0.1)
         journal.remove()
-        self.loop.advance(0.5)
-        self.assertEqual(len(self.loop.jobs), 1, 'never two at a time')
-        self.loop.finish()
-        self.loop.advance(0)
-        self.assertEqual(self.loop.finish(), 1)
+        self.hub.advance(0.5)
+        self.assertEqual(len(self.hub.jobs), 1, 'never two at a time')
+        self.hub.finish()
+        self.hub.advance(0)
+        self.assertEqual(self.hub.finish(), 1)
         self.assertEqual(self.delays, [500000, 400000])
 
     def test_a_failed_sync_is_tried_again_a_period_later(self):
         journal = self.journal(sync_journal=100000)
         journal.remove()
         self.system.faults['fsync'] = errno.EIO
-        self.loop.advance(0.1)
-        self.loop.finish()
-        self.loop.advance(0.1)
-        self.loop.finish()
+        self.hub.advance(0.1)
+        self.hub.finish()
+        self.hub.advance(0.1)
+        self.hub.finish()
         self.assertEqual(self.fsync_errors, ['OSError', 'OSError'])
         self.assertEqual(self.log.lines, [
             'ERROR journal of queue q: fsync failed: Input/output error'])
         self.system.faults.clear()
-        self.loop.advance(0.1)
-        self.assertEqual(self.loop.finish(), 1)
-        self.loop.advance(1)
-        self.assertEqual((self.loop.timers, len(self.fsyncs)), ([], 1))
+        self.hub.advance(0.1)
+        self.assertEqual(self.hub.finish(), 1)
+        self.hub.advance(1)
+        self.assertEqual((self.hub.timers, len(self.fsyncs)), ([], 1))
         self.assertEqual(self.log.lines[1:], ['WARNING fsync of all journals works again'])
 
     def test_a_failed_sync_without_a_period_is_not_tried_again_at_once(self):
         journal = self.journal(sync_journal=0)
         journal.remove()
         self.system.faults['fsync'] = errno.EIO
-        self.loop.advance(0)
-        self.loop.finish()
-        self.loop.advance(0.09)
-        self.assertEqual(self.loop.jobs, [])
-        self.loop.advance(0.01)
-        self.assertEqual(len(self.loop.jobs), 1)
+        self.hub.finish()
+        self.assertEqual(self.fsync_errors, ['OSError'])
+        self.hub.advance(0.09)
+        self.assertEqual(self.hub.jobs, [])
+        self.hub.advance(0.01)
+        self.assertEqual(len(self.hub.jobs), 1)
+
+    def test_what_is_written_after_a_failed_sync_is_synced_too(self):
+        journal = self.journal(sync_journal=0)
+        journal.remove()
+        self.system.faults['fsync'] = errno.EIO
+        self.hub.finish()
+        self.system.faults.clear()
+        self.syncs()
+        journal.remove()
+        self.hub.advance(1)
+        self.hub.finish()
+        self.assertGreater(self.syncs(), 0)
+        self.assertEqual(self.log.lines[1:], ['WARNING fsync of all journals works again'])
 
     def test_no_descriptor_for_the_thread(self):
         journal = self.journal(sync_journal=100000)
         journal.remove()
-        self.system.faults['open'] = errno.EMFILE
-        self.loop.advance(0.1)
+        self.system.faults['dup'] = errno.EMFILE
+        self.hub.advance(0.1)
         self.assertEqual(self.fsync_errors, ['OSError'])
         self.system.faults.clear()
-        self.loop.advance(0.1)
-        self.assertEqual(self.loop.finish(), 1)
+        self.hub.advance(0.1)
+        self.assertEqual(self.hub.finish(), 1)
 
     def test_closed_while_a_sync_is_due_or_under_way(self):
         for name, wait in ((b'due', 0), (b'at it', 0.1)):
             journal = self.journal(name, sync_journal=100000)
             journal.remove()
-            self.loop.advance(wait)
+            self.hub.advance(wait)
             journal.close()
-            self.loop.finish()
-            self.loop.advance(1)
-            self.assertEqual((self.loop.timers, self.loop.jobs), ([], []))
+            self.hub.finish()
+            self.hub.advance(1)
+            self.assertEqual((self.hub.timers, self.hub.jobs), ([], []))
 
     def test_deleted_while_a_sync_is_under_way(self):
         journal = self.journal(sync_journal=100000)
         journal.remove()
-        self.loop.advance(0.1)
+        self.hub.advance(0.1)
         journal.delete()
-        self.loop.finish()
-        self.assertEqual((self.fsync_errors, self.loop.timers), ([], []))
+        self.hub.finish()
+        self.assertEqual((self.fsync_errors, self.hub.timers), ([], []))
+
+    def test_a_put_of_a_deleted_queue_gets_its_sync_all_the_same(self):
+        # D9: its answer stays what the fsync makes it
+        for begun in (False, True):
+            for number, why in ((None, None), (errno.EIO, 'Input/output error')):
+                with self.subTest(begun=begun, why=why):
+                    journal = self.journal(sync_journal=0)
+                    commits = [journal.add(item())]
+                    if begun:
+                        self.hub.turn()
+                        commits.append(journal.add(item()))
+                    self.syncs()
+                    if number:
+                        self.system.faults['fsync'] = number
+                    journal.delete()
+                    journal.queue = None
+                    self.assertEqual([commit.done for commit in commits], [False] * len(commits))
+                    self.hub.finish_all()
+                    self.assertEqual([commit.error and commit.error.why for commit in commits],
+                                     [why] * len(commits))
+                    self.assertTrue(all(commit.done for commit in commits))
+                    self.assertGreater(self.syncs(), 0)
+                    self.assertEqual(self.files(), [])
+                    self.system.faults.clear()
+
+    def test_no_descriptor_for_the_last_sync_of_a_deleted_queue(self):
+        journal = self.journal(sync_journal=0)
+        commit = journal.add(item())
+        self.system.faults['dup'] = errno.EMFILE
+        journal.delete()
+        self.hub.finish_all()
+        self.refused(journal, commit, 'Too many open files')
+
+    def rotate(self, journal):
+        journal.replace_file(journal.files.rotate(journal.files.archived_path(journal.files.new_ms())))
+        journal.sync_rotated()
+
+    def test_a_file_that_was_rotated_is_synced_too(self):
+        # D63: nothing in the new file counts as durable before the old one's fsync
+        for sync_journal in (None, 0, 100000):
+            with self.subTest(sync_journal):
+                journal = self.journal(b'q%s' % str(sync_journal).encode(), sync_journal)
+                journal.add(item())
+                self.rotate(journal)
+                commit = journal.add(item(), True)
+                self.syncs()
+                synced = []
+                self.system.fsync = lambda descriptor: synced.append(
+                    os.readlink('/proc/self/fd/%d' % descriptor))
+                self.hub.advance(0.1)
+                self.hub.finish_all()
+                self.assertTrue(commit.done)
+                names = [os.path.basename(path) for path in synced]
+                self.assertEqual([name for name in names if name != self.folder.name],
+                                 [os.path.basename(file.path).decode() for file in journal.files.files])
+                self.assertEqual(names.count(self.folder.name), 1, 'both names are new')
+                self.assertEqual(journal.files.unsynced, [])
+
+    def test_a_rotated_file_is_synced_although_nothing_else_is(self):
+        journal = self.journal()
+        journal.add(item())
+        self.rotate(journal)
+        self.syncs()
+        self.assertEqual(self.hub.finish(), 1)
+        self.assertGreater(self.syncs(), 0)
+        self.assertEqual((journal.files.unsynced, self.hub.finish(), self.hub.timers), ([], 0, []))
+
+    def test_a_sync_that_ends_after_the_delete_brings_no_file_back(self):
+        journal = self.journal(sync_journal=0)
+        journal.files.hold(journal.file)    # as read-behind does
+        journal.add(item())
+        self.rotate(journal)
+        self.hub.turn()
+        journal.delete()
+        self.hub.jobs.reverse()     # the deleted files are closed before the fsync ends
+        self.hub.finish_all()
+        self.assertEqual(self.files(), [])
+        self.assertEqual([file.is_open() for file in journal.files.files], [False, False])
+
+    def test_close_syncs_what_was_rotated(self):
+        journal = self.journal()
+        journal.add(item())
+        self.rotate(journal)
+        self.syncs()
+        journal.close()
+        self.assertEqual(self.syncs(), 3)
+        self.assertEqual([file.is_open() for file in journal.files.files], [False, False])
 
     def test_close_syncs_what_was_written(self):
         journal = self.journal(sync_journal=100000)
@@ -553,26 +811,104 @@ class SyncTest(SpoolTest):
         self.assertEqual(self.syncs(), 2)
 
 
+class RefusedTest(SpoolTest):
+    """D9 with a real queue: a refused put never enters, and the next one is told the truth."""
+
+    def setUp(self):
+        super().setUp()
+        self.q = make_queue(self.clock, self.journal(sync_journal=0), keep_journal=True, sync_journal=0)
+        self.put(b'a')
+
+    def put(self, data):
+        """-> why it was refused, None if it was not."""
+        commit = self.q.put(data, 0, 0, False)
+        self.hub.finish_all()
+        self.assertTrue(commit.done)
+        return None if commit.error is None else commit.error.why
+
+    def waiting(self):
+        self.assertEqual(self.q.count, len(self.q.items) - self.q.voids)
+        return [item.data for item in self.q.items if item.data is not None]
+
+    def test_its_record_is_cut_off_again(self):
+        self.system.faults['fsync'] = errno.EIO
+        self.assertEqual(self.put(b'x'), 'Input/output error')
+        self.assertEqual((self.waiting(), self.records(), self.q.voids), ([b'a'], 'A[a]', 0))
+        self.assertEqual((self.fsync_errors[0], len(self.journal_errors)), ('OSError', 1))
+
+    def test_the_next_one_is_answered_after_a_rewrite(self):
+        self.system.faults['fsync'] = errno.EIO
+        self.put(b'x')
+        self.system.faults.clear()
+        self.system.calls.clear()
+        self.assertIsNone(self.put(b'y'))
+        self.assertEqual((self.waiting(), self.records(), self.files()), ([b'a', b'y'], 'A[a] A[y]', ['q']))
+        self.assertEqual(self.q.stats.journal_rewrites, 1)
+        self.assertEqual(self.system.count('rename'), 3, 'D43')
+        self.assertIsNone(self.put(b'z'))
+        self.assertEqual((self.records(), self.q.stats.journal_rewrites), ('A[a] A[y] A[z]', 1))
+
+    def test_while_it_fails_each_is_refused(self):
+        self.system.faults['fsync'] = errno.EIO
+        for data in (b'x', b'y', b'z'):
+            self.assertEqual(self.put(data), 'Input/output error')
+            self.hub.advance(0.3)
+        self.assertEqual((self.waiting(), self.records(), self.files()), ([b'a'], 'A[a]', ['q']))
+        self.system.faults.clear()
+        self.hub.advance(2)
+        self.assertIsNone(self.put(b'later'))
+        self.assertEqual((self.waiting(), self.records()), ([b'a', b'later'], 'A[a] A[later]'))
+
+    def test_what_was_answered_behind_it_is_not_cut_off(self):
+        xid = self.q.take(True, self.clock.now_ms()).xid
+        self.hub.finish_all()
+        commit = self.q.put(b'x', 0, 0, False)
+        self.q.unremove(xid)
+        self.system.faults['fsync'] = errno.EIO
+        self.hub.finish_all()
+        self.assertEqual(commit.error.why, 'Input/output error')
+        self.assertEqual((self.waiting(), self.q.voids, self.q.bytes), ([b'a'], 1, 1))
+        self.assertEqual(self.records(), 'A[a] T1 A[x] U1')
+        now = self.clock.now_ms()
+        self.assertEqual(self.q.take(False, now).data, b'a')
+        self.assertEqual((self.q.voids, self.q.take(False, now)), (0, None))
+        self.assertEqual(self.records(), 'A[a] T1 A[x] U1 R R',
+                         'the void one is taken off when its turn comes')
+
+    def test_those_behind_it_that_wait_for_nothing(self):
+        journal = self.journal(b'other')
+        queue = make_queue(self.clock, journal, b'other', keep_journal=True)
+        commit = queue.put(b'x', 0, 0, True)
+        self.assertIs(queue.put(b'y', 0, 0, False), True)
+        self.system.faults['fsync'] = errno.EIO
+        self.hub.finish_all()
+        self.assertTrue(commit.error)
+        waiting = [item.data for item in queue.items if item.data is not None]
+        self.assertEqual((waiting, queue.count), ([b'y'], 1))
+        self.assertEqual(queue.take(False, self.clock.now_ms()).data, b'y')
+        self.assertEqual(self.records('other'), 'A[x] A[y] R R')
+
+
 class NoHub:
-    """A loop for closing: the server closes its journals in threads, where nothing may touch the hub."""
+    """For closing: the server closes its journals in threads, where nothing may touch the hub."""
 
     def call_later(self, *arguments):
         raise AssertionError('the hub was touched')
 
-    run_in_thread = call_later
+    soon = run_sync = run_job = call_later
 
 
 class CloseTest(SpoolTest):
 
     def leave_hub(self):
-        self.syncer._loop = NoHub()
+        self.syncer._hub = NoHub()
 
     def test_with_records_kept_and_a_period(self):
         for sync_journal in (None, 0, 100000):
             for room in (None, 0):
                 name = b'q%r-%r' % (sync_journal, room)
                 with self.subTest(name):
-                    self.syncer._loop = self.loop
+                    self.syncer._hub = self.hub
                     journal = self.journal(name, sync_journal)
                     self.system.room = 0
                     journal.remove()
@@ -630,7 +966,7 @@ class CloseTest(SpoolTest):
         self.system.room = 0
         journal.remove_tentative(1)
         self.system.room = None
-        self.loop.advance(0.1)
+        self.hub.advance(0.1)
         closers[0].join(10)
         self.assertEqual((self.records(), self.system.count('write')), ('T1', 2))
 
@@ -638,10 +974,14 @@ class CloseTest(SpoolTest):
 class HubTest(SpoolTest):
     """On gevent's own hub."""
 
+    def begin(self, on_fsync, on_fsync_error):
+        self.hub = Hub()
+        self.addCleanup(self.hub.close)
+        self.syncer = Syncer(Clock(), self.logger, on_fsync, self.delays.append, on_fsync_error, self.hub)
+
     def test_timer_and_thread(self):
         synced = gevent.event.AsyncResult()
-        syncer = Syncer(Clock(), self.logger, synced.set, self.delays.append, self.fsync_errors.append)
-        self.syncer = syncer
+        self.begin(synced.set, self.fsync_errors.append)
         journal = self.journal(sync_journal=20000)
         begun = time.monotonic()
         journal.add(item())
@@ -652,7 +992,7 @@ class HubTest(SpoolTest):
 
     def test_failure_in_the_thread(self):
         failed = gevent.event.AsyncResult()
-        self.syncer = Syncer(Clock(), self.logger, self.fsyncs.append, self.delays.append, failed.set)
+        self.begin(self.fsyncs.append, failed.set)
         self.system.faults['fsync'] = errno.EIO
         journal = self.journal(sync_journal=1000)
         journal.add(item())

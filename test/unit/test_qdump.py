@@ -7,18 +7,18 @@ import random
 import signal
 import subprocess
 import sys
+from unittest import mock
 
-from kestrel.disk import ReadFile
+from crash import damage
 from kestrel.item import Item
-from kestrel.journal.record import (
-    ADD_XID, CONTINUE, REMOVE_TENTATIVE, RecordReader, addx_header, flags_header, xid_record)
-from kestrel.journal.replay import Replay
-from kestrel.tools import qdump
+from kestrel.journal.record import ADD_XID, CONTINUE, addx_header, flags_header, xid_record
+from kestrel.tools import qdump, walk
 from kestrel.tools.console import Console, human
-from kestrel.tools.walk import JournalFile, Walk
-from support.environment import process_environment
+from kestrel.tools.walk import Walk, open_journal
 from support.clock import THEN
-from support.spool import SpoolTest
+from support.environment import process_environment
+from support.golden import GOLDEN
+from support.started import StartTest
 
 EXAMPLE = bytes.fromhex("""
     02 11 00 00 00 80 35 af 70 42 01 00 00 00 00 00 00 00 00 00 00 61
@@ -64,7 +64,7 @@ class Terminal(io.StringIO):
         return True
 
 
-class ToolTest(SpoolTest):
+class ToolTest(StartTest):
     """Runs a command in this process."""
 
     tool = qdump
@@ -141,6 +141,20 @@ class OutputTest(ToolTest):
             'CON 3      xid=21', '',
             'ze: %d bytes, with 12 operations.' % os.path.getsize(self.path()), 'talling 1234574 bytes.'])
 
+    def test_time_left(self):
+        left = {0: '0.seconds', 1: '1.milliseconds', 999: '999.milliseconds', 1000: '1.seconds', 61000: '1.minutes+1.seconds',
+                86400000: '1.days', 90061001: '1.days+1.hours+1.minutes+1.seconds+1.milliseconds'}
+        self.assertEqual({ms: qdump.time_left(ms) for ms in left}, left)
+
+    def test_an_item_lives_to_the_end_of_its_last_millisecond(self):
+        self.write('work', add(b'', THEN) + add(b'', THEN - 1) + add(b'', -1))
+        self.assertEqual([line[20:] for line in self.says(self.path()).splitlines()[1:4]],
+                         [' exp=0.seconds', ' expired', ' expired'])
+
+    def test_quiet_with_data(self):
+        self.write('work', EXAMPLE)
+        self.assertEqual(self.says('-q', '-d', self.path()), '    a\n    bb\n    ccc\n    d\n' + SUMMARY)
+
     def test_usage(self):
         self.assertTrue(self.says().startswith('usage: qdump [options] <journal file'))
 
@@ -210,7 +224,7 @@ class ErrorTest(ToolTest):
 
 class ProcessTest(ToolTest):
 
-    def start(self, *words, **more):
+    def run_process(self, *words, **more):
         return subprocess.Popen([sys.executable, '-c', 'from kestrel.tools.qdump import main; main()', *words],
                                 env=process_environment(), cwd='/', **more)
 
@@ -218,69 +232,145 @@ class ProcessTest(ToolTest):
         path = os.fsencode(self.path()) + b'\xff'
         with open(path, 'wb') as file:
             file.write(EXAMPLE)
-        with self.start(path, stdout=subprocess.PIPE) as process:
+        with self.run_process(path, stdout=subprocess.PIPE) as process:
             out = process.stdout.read()
         self.assertEqual(out, b'Queue: ' + path + b'\n' + (LINES + SUMMARY).encode())
         self.assertEqual(process.returncode, 0)
 
     def test_nobody_reads_on(self):
         self.write('work', add(b'') * 50000)
-        with self.start(self.path(), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        with self.run_process(self.path(), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
             process.stdout.close()
             self.assertEqual(process.stderr.read(), b'')
         self.assertEqual(process.returncode, -signal.SIGPIPE)
 
     def test_memory_does_not_grow_with_the_file(self):
-        self.write('work', (add(b'x' * 4000) * 8 + xid_record(9, 1) + xid_record(6, 1)) * 1500)
-        measure = 'import resource, sys; from kestrel.tools import qdump, console; import io\n' \
-                  'before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n' \
-                  'qdump.run(["-q", sys.argv[1]], console.Console(io.BytesIO(), io.StringIO()))\n' \
-                  'print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)'
-        grown = subprocess.run([sys.executable, '-c', measure, self.path()], env=process_environment(), cwd='/',
-                               capture_output=True, check=True).stdout
-        self.assertLess(int(grown), 16 << 10, 'KiB, for a file of 46 MiB with 10500 items waiting')
+        """A file of 1 GB, nearly all of which the file system need not keep."""
+        record = b'\x02' + (1 << 20).to_bytes(4, 'little')
+        with open(self.path(), 'wb') as file:
+            for number in range(1000):
+                file.seek(number * (len(record) + (1 << 20)))
+                file.write(record)
+            file.truncate(1000 * (len(record) + (1 << 20)))
+        with open(self.path(), 'ab') as file:
+            file.write(b'\x01' * 500)
+        size = os.path.getsize(self.path())
+        self.assertGreater(size, 1000 << 20)
+        for words in (['-q'], []):
+            measure = 'import resource, sys; from kestrel.tools import qdump\n' \
+                      'with open("/proc/self/statm") as file: now = int(file.read().split()[0]) * 4096\n' \
+                      'limit = now + (64 << 20); resource.setrlimit(resource.RLIMIT_AS, (limit, limit))\n' \
+                      'qdump.main()'
+            ended = subprocess.run([sys.executable, '-c', measure, *words, self.path()], env=process_environment(),
+                                   cwd='/', capture_output=True)
+            self.assertEqual((ended.returncode, ended.stderr), (0, b''))
+            self.assertTrue(ended.stdout.endswith(
+                b'Journal size: %d bytes, with 1500 operations.\n500 items totalling %d bytes.\n'
+                % (size, 500 * ((1 << 20) - 16))))
+
+    def test_offsets_beyond_4_gb(self):
+        """Their low 32 bits (spec tools 1)."""
+        part = (1 << 28) - 5
+        with open(self.path(), 'wb') as file:
+            for number in range(17):
+                file.seek(number << 28)
+                file.write(b'\x02' + part.to_bytes(4, 'little'))
+            file.seek(17 << 28)
+            file.write(b'\x01')
+        self.addCleanup(os.unlink, self.path())
+        with self.run_process(self.path(), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            out = process.stdout.read().decode().splitlines()
+        self.assertEqual(process.returncode, 0)
+        self.assertEqual([line[:8] for line in out[1:19]],
+                         ['%08x' % (number << 28 & 0xffffffff) for number in range(18)])
+        self.assertEqual(out[-2], 'Journal size: %d bytes, with 18 operations.' % ((17 << 28) + 1))
 
 
-class WalkTest(SpoolTest):
-    """The walk and Replay, which share no code, come to the same."""
+class OddFileTest(ToolTest):
 
-    def replayed(self, names):
-        replay = Replay()
-        for name in names:
-            file = ReadFile(os, str(self.folder / name), os.O_RDONLY)
-            self.addCleanup(file.close)
-            replay.run(RecordReader(file, THEN))
-        return replay
+    def test_what_is_no_file(self):
+        os.mkfifo(self.path('pipe'))
+        (self.folder / 'dangling').symlink_to('nowhere')
+        for path in (self.path('pipe'), self.path('dangling'), '/dev/null', self.path('no/such')):
+            self.assertEqual(self.run_tool('-q', path), 1)
+            self.assertEqual((self.out.getvalue(), self.err.getvalue()),
+                             (b'', "Can't open journal file: %s\n" % path))
 
-    def random_records(self, choice):
-        xid = choice.randrange(1, 6)
-        text = b'%d' % choice.randrange(10 ** 6)
-        return choice.choice([
-            add(text), add(text), add(text), flagged(text, 5, xid), with_xid(ADD_XID, xid, text),
-            with_xid(CONTINUE, xid, text), b'\x01', bytes([REMOVE_TENTATIVE]), xid_record(9, xid), xid_record(9, xid),
-            xid_record(5, xid), xid_record(6, xid), xid_record(4, xid), b'\0\x06\0\0\0\0\0\0\0zz'])
+    def test_empty_folder(self):
+        self.assertEqual(self.says(str(self.folder)), '')
+
+    def test_folders_are_not_entered(self):
+        (self.folder / 'q.5').mkdir()
+        self.write('q', b'\x01')
+        self.assertEqual(self.says('-q', str(self.folder)).count('Journal size'), 1)
+
+    def test_unreadable(self):
+        self.write('work', EXAMPLE)
+        with mock.patch('os.pread', side_effect=OSError(5, 'Input/output error')):
+            self.assertEqual(self.run_tool('-q', self.path()), 1)
+        self.assertEqual((self.out.getvalue(), self.err.getvalue()),
+                         (b'', 'Exception reading journal file: %s\n' % self.path()))
+
+    def test_file_that_grows_or_shrinks_while_it_is_read(self):
+        self.write('work', EXAMPLE)
+        file = open_journal(self.path())
+        self.addCleanup(file.close)
+        with open(self.path(), 'ab') as more:
+            more.write(add(b'more'))
+        looked = Walk(THEN)
+        looked.run(file, lambda op: None)
+        self.assertEqual((looked.operations, looked.size), (8, 107), 'as it was when it was opened')
+        os.truncate(self.path(), 50)
+        with self.assertRaisesRegex(OSError, 'shorter'):
+            Walk(THEN).run(file, lambda op: None)
+
+
+class GoldenTest(ToolTest):
+    """Each file of the original on its own."""
+
+    def test_rotated_and_packed_files(self):
+        for name in ('rotation', 'pack'):
+            folder = GOLDEN / name / 'kill9' / 'journal_after_restart'
+            said = self.says('-q', str(folder)).splitlines()
+            sizes = [int(line.split()[2]) for line in said if line.startswith('Journal size')]
+            paths = sorted(folder.iterdir(), key=lambda path: (path.name == 'q', path.name))
+            self.assertEqual(sizes, [path.stat().st_size for path in paths])
+        # the current file of the packed queue: more removals than additions, and one read put back at the end
+        said = self.says(str(folder / 'q')).splitlines()
+        self.assertEqual(said[-1], '1 items totalling 200 bytes.')
+        self.assertEqual([said.count(line) for line in ('000008a2  RSV 1', '0000093d  CAN 1')], [1, 1])
+
+
+class WalkTest(ToolTest):
+    """The walk and a second reading of the format, which share no code, come to the same."""
 
     def test_random_records(self):
         for seed in range(150):
             choice = random.Random(seed)
             names = ['q%d' % number for number in range(choice.randrange(1, 4))]
-            for name in names:
-                tail = choice.choice([b'', b'\x02\x11', b'\x0b'])
-                self.write(name, b''.join([self.random_records(choice) for _ in range(choice.randrange(60))]) + tail)
-            with self.subTest(seed=seed):
-                self.compare(names)
+            files = [damage.journal(choice, name.encode()) + choice.choice([b'', b'', b'\x02\x11', b'\x0b'])
+                     for name in names]
+            for name, data in zip(names, files):
+                self.write(name, data)
+            with self.subTest(seed=seed), mock.patch.object(walk, 'MEMORY', choice.choice([1, 300, 1 << 20])):
+                self.compare(names, files)
 
-    def compare(self, names):
-        replay, walk = self.replayed(names), Walk(THEN)
-        for name in names:
-            file = JournalFile(str(self.folder / name))
+    def compare(self, names, files):
+        state, looked, operations = damage.State(), Walk(THEN), 0
+        for name, data in zip(names, files):
+            for op, fields, _ in damage.parse(data):
+                state.do(op, *fields)
+                operations += 1
+            file = open_journal(self.path(name))
             self.addCleanup(file.close)
-            for _ in walk.records(file):
-                pass
-        self.assertEqual((walk.waiting, walk.bytes, walk.counter), (len(replay.items), replay.bytes, replay.counter))
-        for places, items in ((walk.opened, replay.opened), (walk.displaced, replay.displaced)):
-            self.assertEqual({xid: place.item(THEN).data for xid, place in places.items()},
-                             {xid: item.data for xid, item in items.items()})
-        self.assertEqual([(item.data, item.flags, item.deliveries + returns) for item, returns in walk.take_all()],
-                         [(item.data, item.flags, item.deliveries) for item in replay.items])
-        self.assertEqual((walk.waiting, walk.bytes), (0, 0))
+            looked.run(file, lambda op: None)
+        lent = {xid: tuple(item[:5]) for xid, (item, _) in state.open.items()}
+        self.assertEqual(looked.operations, operations)
+        self.assertEqual({xid: self.tuple(item) for xid, item in looked.open_reads()}, lent)
+        self.assertEqual(looked.items(), len(state.items) + len(lent))
+        self.assertEqual(looked.bytes(), sum(len(item[0]) for item in [*state.items, *lent.values()]))
+        self.assertEqual([self.tuple(item) for item in looked.take_all()], [tuple(item[:5]) for item in state.items])
+
+    @staticmethod
+    def tuple(item):
+        return item.data, item.add_time, item.expiry, item.flags, item.deliveries

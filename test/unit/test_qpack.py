@@ -1,10 +1,13 @@
 """qpack: files of one queue become one (spec tools 2, D4, D59)."""
 
 import errno
+import os
+from unittest import mock
 
-from kestrel.journal import recovery
 from kestrel.journal.record import CONTINUE, xid_record
-from kestrel.tools import qpack
+from kestrel.tools import qpack, walk
+from support.golden import ENDS, GOLDEN, case
+from support.strict_reader import read_spool
 from test_qdump import EXAMPLE, Terminal, ToolTest, add, flagged, with_xid
 
 
@@ -50,14 +53,50 @@ class QpackTest(ToolTest):
         self.assertEqual(self.packed(flagged(b'a', 32) + back), 'F32/1[a]')
         (self.folder / 'new').unlink()
         self.assertEqual(self.packed(add(b'a') + back, flagged(b'b', 0, 2), flagged(b'c', 0, 0)),
-                         'A[a] F0/2[b] A[c]', 'op 10 only for items that need it (D4)')
+                         'F0/1[a] F0/2[b] A[c]', 'where deliveries are counted (D18)')
 
     def test_a_start_finds_the_same(self):
         self.pack(EXAMPLE)
-        files = recovery.scan(self.disk, self.spool, self.logger)
-        before = recovery.recover(self.disk, self.clock, self.logger, files[b'in0'])
-        after = recovery.recover(self.disk, self.clock, self.logger, files[b'new'])
-        self.assertEqual([item.data for item in before.items], [item.data for item in after.items])
+        queues = self.start().queues
+        self.assertEqual([item.data for item in self.drain(queues[b'in0'])], [b'a', b'd'])
+        self.assertEqual([item.data for item in self.drain(queues[b'new'])], [b'a', b'd'])
+
+    def test_spools_of_the_original(self):
+        """The new file alone comes to what the original found in the files it replaces."""
+        for name in ('open_at_end', 'rewrite_compact', 'rotation', 'pack'):
+            for end in ENDS:
+                with self.subTest(name, end=end):
+                    source = GOLDEN / name / end / 'journal'
+                    paths = sorted(source.glob('q*'), key=lambda path: (path.name == 'q', path.name))
+                    self.assertEqual(self.run_tool('-f', self.path('q'), *map(str, paths), disk=self.disk), 0)
+                    after = case(name)[end]['after_restart']
+                    packed, original = read_spool(self.folder)[b'q'], read_spool(source)[b'q']
+                    self.assertEqual([item.data.decode('latin-1') for item in packed.after_start()],
+                                     after['drain']['q'])
+                    self.assertEqual([(item.add_time, item.expiry) for item in packed.waiting],
+                                     [(item.add_time, item.expiry) for item in original.waiting])
+                    self.assertEqual({xid: item.data for xid, item in packed.open.items()},
+                                     {xid: item.data for xid, item in original.open.items()})
+                    self.assertEqual(packed.odd, [])
+                    (self.folder / 'q').unlink()
+
+    def test_more_than_it_keeps_in_memory(self):
+        files = [b''.join(add(b'%d-%d ' % (number, item) + bytes(50)) for item in range(40)) for number in range(3)]
+        files.append(b'\x01' * 5 + xid_record(9, 1) + xid_record(9, 2) + xid_record(5, 1) + b'\x01' * 50)
+        with mock.patch.object(walk, 'MEMORY', 1000):
+            self.assertEqual(self.pack(*files), 0)
+        texts = [b'%d-%d ' % (number, item) + bytes(50) for number in range(3) for item in range(40)]
+        packed = read_spool(self.folder)[b'new']
+        # the head was opened as 1 and 2, 1 was put back and removed
+        self.assertEqual([item.data for item in packed.open.values()], [texts[6]])
+        self.assertEqual([item.data for item in packed.waiting], texts[56:])
+
+    def test_folders_and_pipes(self):
+        os.mkfifo(self.path('pipe'))
+        for path in (str(self.folder), self.path('pipe')):
+            self.assertEqual(self.run_tool('-f', self.path('new'), path, disk=self.disk), 1)
+            self.assertEqual(self.err.getvalue(), "Can't open journal file: %s\n" % path)
+            self.assertEqual(self.files(), ['pipe'])
 
     def test_nothing_left(self):
         self.assertEqual(self.packed(add(b'a') + b'\x01'), '')
@@ -71,7 +110,7 @@ class QpackTest(ToolTest):
     def test_progress_on_a_terminal(self):
         big = add(b'x' * (1 << 20))
         self.assertEqual(self.pack(big + big, b'\x01' + big, err=Terminal()), 0)
-        self.assertTrue(self.err.getvalue().startswith('\rPacking: 1.0M   0     '), self.err.getvalue())
+        self.assertTrue(self.err.getvalue().startswith('\rPacking: 1.0M   1.0M  '), self.err.getvalue())
         self.assertTrue(self.err.getvalue().endswith(
             '\rWriting new journal...' + ' ' * 40 + '\r' + ' ' * 40 + '\r'), self.err.getvalue())
 

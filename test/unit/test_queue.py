@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 from kestrel.errors import JournalError
 from kestrel.item import Item
+from kestrel.journal.sync import Commit
 from kestrel.waiters import Waiter, Waiters
 from support.clock import THEN, MovedClock
 from support.fakes import LineJournal, Owner, make_queue, queue_settings
@@ -47,7 +48,8 @@ class QueueTest(unittest.TestCase):
     def waiting(self, queue):
         """The data that wait; the bytes must agree with them."""
         data = [item.data for item in queue.items]
-        self.assertEqual(queue.bytes, sum(map(len, data)))
+        self.assertEqual((queue.count, queue.bytes), (len(data), sum(map(len, data))))
+        self.assertEqual(queue.mem_bytes, queue.bytes)
         return data
 
     def join(self, queue, *names):
@@ -112,8 +114,10 @@ class OrderTest(QueueTest):
 
     def test_what_recovery_found(self):
         items = deque([Item(b'one', THEN - 5, 0, 7), Item(b'two', THEN - 4)])
-        queue = self.make(recovered=SimpleNamespace(items=items, bytes=6, counter=41))
+        queue = self.make(recovered=SimpleNamespace(items=items, count=2, bytes=6, mem_bytes=6, counter=41,
+                                                    reader=None, behind=0))
         self.assertEqual(self.waiting(queue), [b'one', b'two'])
+        self.assertEqual(queue.count, 2)
         self.assertEqual(queue.head().flags, 7)
         self.assertEqual(self.open(queue), 42)
         # D41, D42: what the statistics count begins now
@@ -354,9 +358,10 @@ class JournalFailureTest(QueueTest):
         self.assertEqual((queue.stats.discarded, queue.stats.put_items), (0, 1))
 
     def test_record_is_written_before_the_item_is_there(self):
-        queue = self.make(b'1')
         seen = []
-        queue.journal = WatchedJournal(lambda: seen.append(self.waiting(queue)))
+        self.journal = WatchedJournal()
+        queue = self.make(b'1')
+        self.journal.look = lambda: seen.append(self.waiting(queue))
         self.put(queue, b'2')
         self.assertEqual(seen, [[b'1']])
 
@@ -364,13 +369,153 @@ class JournalFailureTest(QueueTest):
 class WatchedJournal(LineJournal):
     """Calls a function before each put's record."""
 
-    def __init__(self, look):
+    def __init__(self):
         super().__init__()
-        self.look = look
+        self.look = lambda: None
 
     def add(self, item, durable=False, discarded=0):
         self.look()
-        super().add(item, durable, discarded)
+        return super().add(item, durable, discarded)
+
+
+class CommitTest(QueueTest):
+    """D9: who waits for an fsync, and who stands behind."""
+
+    def make(self, *data, **settings):
+        queue = super().make(*data, **settings)
+        self.commit = self.journal.next_commit = Commit()
+        return queue
+
+    def test_it_enters_when_the_fsync_has_succeeded(self):
+        queue = self.make(b'1')
+        self.join(queue, 'a', 'b')
+        self.assertIs(self.put(queue, b'22'), self.commit)
+        stats = queue.stats
+        self.assertEqual((self.waiting(queue), self.line(), self.told), ([b'1'], 'add(2:0:22)', []))
+        self.assertEqual((stats.put_items, stats.put_bytes, stats.request_size.sum), (1, 1, 1))
+        self.journal.end_commit()
+        self.assertEqual((self.waiting(queue), self.line(), self.told), ([b'1', b'22'], '', ['a']))
+        self.assertEqual((stats.put_items, stats.put_bytes, stats.request_size.sum), (2, 3, 3))
+
+    def test_what_is_put_behind_it_waits_too_but_not_its_client(self):
+        queue = self.make()
+        self.put(queue, b'durable')
+        self.journal.next_commit = None
+        self.assertIs(self.put(queue, b'other'), True)
+        self.assertEqual((self.waiting(queue), self.take(queue), queue.head()), ([], None, None))
+        self.journal.next_commit = self.commit
+        self.journal.end_commit()
+        self.assertEqual(self.waiting(queue), [b'durable', b'other'])
+
+    def test_each_fsync_lets_in_its_own(self):
+        queue = self.make()
+        self.put(queue, b'1')
+        first, second = self.commit, Commit()
+        self.journal.next_commit = second
+        self.put(queue, b'2')
+        self.journal.next_commit = first
+        self.journal.end_commit()
+        self.assertEqual(self.waiting(queue), [b'1'])
+        self.journal.next_commit = second
+        self.journal.end_commit()
+        self.assertEqual(self.waiting(queue), [b'1', b'2'])
+
+    def test_limits_count_them_from_the_start(self):
+        for settings in ({'max_items': 2}, {'max_size': 2}):
+            queue = self.make(b'1', **settings)
+            self.assertIs(self.put(queue, b'2'), self.commit)
+            self.assertIs(self.put(queue, b'3'), False)
+            self.assertEqual(self.line(), 'add(1:0:2)')
+            self.journal.end_commit()
+            self.assertIs(self.put(queue, b'3'), False)
+
+    def test_what_is_discarded_for_it_has_left_at_once(self):
+        queue = self.make(b'1', b'2', max_items=2, discard_old_when_full=True)
+        self.put(queue, b'3')
+        self.assertEqual((self.waiting(queue), queue.stats.discarded), ([b'2'], 1))
+        self.put(queue, b'4')
+        self.assertEqual((self.waiting(queue), queue.stats.discarded), ([], 2))
+        # nothing is left that could make room
+        self.assertIs(self.put(queue, b'5'), False)
+        self.journal.end_commit()
+        self.assertEqual(self.waiting(queue), [b'3', b'4'])
+
+    def test_a_flush_does_not_see_them(self):
+        queue = self.make(b'1')
+        self.put(queue, b'2')
+        self.assertEqual([item.data for item in queue.flush()], [b'1'])
+        self.assertIsNone(queue.flush())
+        self.journal.end_commit()
+        self.assertEqual(self.waiting(queue), [b'2'])
+
+    def test_a_delete_takes_them_along(self):
+        queue = self.make(b'1')
+        self.put(queue, b'2')
+        queue.delete()
+        self.assertIsNone(queue.journal.queue)
+        queue.settle()
+        self.assertEqual((self.waiting(queue), queue.stats.put_items, len(queue.tail)), ([], 1, 0))
+
+    def test_put_back_goes_before_them(self):
+        queue = self.make(b'1')
+        xid = self.open(queue)
+        self.put(queue, b'2')
+        queue.unremove(xid)
+        self.journal.end_commit()
+        self.assertEqual(self.waiting(queue), [b'1', b'2'])
+
+    def test_refused_ones_never_enter(self):
+        queue = self.make(b'1')
+        self.join(queue, 'a')
+        self.put(queue, b'2')
+        self.put(queue, b'3')
+        self.journal.end_commit(JournalError('Input/output error'))
+        self.assertEqual((self.waiting(queue), self.told, queue.stats.put_items), ([b'1'], [], 1))
+        self.assertEqual(self.line(), 'add(1:0:2), add(1:0:3), cut')
+        self.assertTrue(self.put(queue, b'4'))
+        self.assertEqual([self.take(queue), self.take(queue), self.take(queue)], [b'1', b'4', None])
+
+    def test_a_confirm(self):
+        # D63
+        queue = self.make(b'1')
+        self.assertIs(queue.confirm(self.open(queue)), self.commit)
+        self.assertIsNone(queue.confirm(1))
+
+
+class ChokedTest(QueueTest):
+    """D10: so much found no room on the disk that nothing may be handed out; what is open may end."""
+
+    def make(self, *data, **settings):
+        queue = super().make(*data, **settings)
+        self.xid = self.open(queue)
+        self.other = self.open(queue)
+        self.journal.records.clear()
+        self.journal.choked = True
+        return queue
+
+    def test_nothing_is_handed_out_and_it_ends(self):
+        queue = self.make(b'1', b'2', b'3')
+        self.assertEqual((self.take(queue), self.take(queue, True), self.line()), (None, None, ''))
+        queue.confirm(self.xid)
+        self.assertTrue(queue.unremove(self.other))
+        self.assertEqual((self.take(queue), self.line()), (None, 'confirm-remove(1), unremove(2)'))
+        self.journal.choked = False
+        self.assertEqual([self.take(queue), self.take(queue)], [b'2', b'3'])
+
+    def test_nothing_expires(self):
+        queue = self.make(b'1', b'2')
+        self.put(queue, b'dead', expiry=1)
+        self.journal.records.clear()
+        self.assertFalse(queue.stale(THEN))
+        self.assertEqual((queue.sweep(10), self.line(), queue.stats.expired_items), (0, '', 0))
+
+    def test_nothing_is_discarded(self):
+        queue = self.make(b'1', b'2', b'3', max_items=3, discard_old_when_full=True)
+        self.put(queue, b'4')
+        self.put(queue, b'5')
+        self.journal.records.clear()
+        self.assertIs(self.put(queue, b'6'), False)
+        self.assertEqual((self.waiting(queue), self.line()), ([b'3', b'4', b'5'], ''))
 
 
 class ExpiryTest(QueueTest):
@@ -490,7 +635,7 @@ class OpenReadsTest(QueueTest):
         queue = self.make(b'first', b'second')
         xid = self.open(queue)
         self.assertEqual((xid, self.waiting(queue), list(queue.opened)), (1, [b'second'], [1]))
-        self.assertTrue(queue.confirm(xid))
+        self.assertIsNone(queue.confirm(xid))
         self.assertEqual((self.waiting(queue), list(queue.opened)), ([b'second'], []))
         self.assertEqual(self.line(), 'remove-tentative(1), confirm-remove(1)')
 
@@ -512,11 +657,12 @@ class OpenReadsTest(QueueTest):
     def test_unknown_xid(self):
         queue = self.make(b'1')
         for xid in (0, 1, -1, 2147483647):
-            self.assertFalse(queue.confirm(xid))
+            self.assertIsNone(queue.confirm(xid))
             self.assertFalse(queue.unremove(xid))
         xid = self.open(queue)
         queue.confirm(xid)
-        self.assertFalse(queue.confirm(xid))
+        self.journal.next_commit = Commit()
+        self.assertIsNone(queue.confirm(xid))
         self.assertFalse(queue.unremove(xid))
         self.assertEqual(self.line(), 'remove-tentative(1), confirm-remove(1)')
         self.assertEqual(queue.stats.canceled_transactions, 0)
@@ -579,7 +725,7 @@ class OpenReadsTest(QueueTest):
         xid = self.open(queue)
         queue.delete()
         self.journal.records.clear()
-        self.assertFalse(queue.confirm(xid))
+        self.assertIsNone(queue.confirm(xid))
         self.assertFalse(queue.unremove(xid))
         self.assertEqual((self.line(), self.waiting(queue)), ('', []))
         self.assertEqual(queue.stats.canceled_transactions, 0)
@@ -657,7 +803,7 @@ class ClosedTest(QueueTest):
 
     def test_open_reads_stay_as_they_are(self):
         queue = self.closed()
-        self.assertFalse(queue.confirm(self.xid))
+        self.assertIsNone(queue.confirm(self.xid))
         self.assertFalse(queue.unremove(self.xid))
         self.assertEqual(self.line(), '')
 

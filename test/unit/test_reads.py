@@ -3,6 +3,7 @@
 import logging
 import unittest
 
+from kestrel.journal.sync import Commit
 from kestrel.reads import OpenReads
 from support.clock import MovedClock
 from support.fakes import LineJournal, make_queue
@@ -45,20 +46,36 @@ class ReadsTest(unittest.TestCase):
 
     def test_oldest_is_confirmed_first(self):
         xids = self.open(self.q, b'1', b'2', b'3')
-        self.assertEqual(self.reads.confirm_oldest(b'q', 2), 2)
+        self.reads.confirm_oldest(b'q', 2)
         self.assertEqual(list(self.q.opened), xids[2:])
         self.assertEqual(self.reads.count(b'q'), 1)
 
     def test_confirming_more_than_there_are(self):
         self.open(self.q, b'1')
-        self.assertEqual(self.reads.confirm_oldest(b'q', 5), 1)
-        self.assertEqual(self.reads.confirm_oldest(b'q', 5), 0)
-        self.assertEqual(self.reads.confirm_oldest(b'none', 1), 0)
+        self.journal.records.clear()
+        for name in (b'q', b'q', b'none'):
+            self.assertIsNone(self.reads.confirm_oldest(name, 5))
+        self.assertEqual((list(self.q.opened), self.journal.line()), ([], 'confirm-remove(1)'))
 
     def test_confirming_none(self):
         self.open(self.q, b'1')
-        self.assertEqual(self.reads.confirm_oldest(b'q', 0), 0)
-        self.assertEqual(self.reads.count(b'q'), 1)
+        self.reads.confirm_oldest(b'q', 0)
+        self.assertEqual((self.reads.count(b'q'), list(self.q.opened)), (1, [1]))
+
+    def test_what_an_answer_has_to_wait_for(self):
+        # D63: the fsync that the last of them joined is behind the records of all
+        self.open(self.q, b'1', b'2', b'3', b'4')
+        self.assertIsNone(self.reads.confirm_oldest(b'q', 1))
+        commit = self.journal.next_commit = Commit()
+        self.assertIs(self.reads.confirm_oldest(b'q', 2), commit)
+        self.assertIsNone(self.reads.confirm_oldest(b'none', 1))
+
+    def test_a_confirm_that_waits_for_nothing_hides_no_other(self):
+        # one connection holds reads of two queues of that name; the one without a journal stands last
+        self.open(self.q, b'1', b'2')
+        commit = self.journal.next_commit = Commit()
+        self.open(self.queue(b'q'), b'3')
+        self.assertIs(self.reads.confirm_oldest(b'q', 3), commit)
 
     def test_oldest_is_put_back(self):
         self.open(self.q, b'1', b'2')
@@ -105,7 +122,7 @@ class ReadsTest(unittest.TestCase):
         new.put(b'new', 0, 0, False)
         self.assertEqual(new.take(True, self.clock.now_ms()).xid, 1)
         self.assertEqual(self.reads.count(b'q'), 3)
-        self.assertEqual(self.reads.confirm_oldest(b'q', 1), 1)     # answers as usual
+        self.assertIsNone(self.reads.confirm_oldest(b'q', 1))       # answers as usual
         self.reads.abort_oldest(b'q')
         self.assertEqual(self.reads.abort_all(), 0)                 # and does nothing
         self.assertEqual((list(new.opened), list(new.items)), ([1], []))

@@ -2,11 +2,12 @@
 
 import errno
 import os
+import random
 
 from kestrel.errors import StartError
 from kestrel.item import Item
 from kestrel.journal import recovery
-from kestrel.journal.record import addx_header, xid_record
+from kestrel.journal.record import CONFIRM_REMOVE, UNREMOVE, addition, addx_header, xid_record
 from support.clock import THEN
 from support.spool import SpoolTest
 
@@ -36,11 +37,19 @@ class RecoveryTest(SpoolTest):
     def scan(self):
         return recovery.scan(self.disk, self.spool, self.logger)
 
-    def recover(self, name=b'q'):
-        return recovery.recover(self.disk, self.clock, self.logger, self.scan()[name])
+    def recover(self, name=b'q', max_memory_size=1 << 27):
+        return recovery.recover(self.disk, self.clock, self.logger, self.scan()[name], max_memory_size)
 
     def items(self, recovered):
-        return [item.data for item in recovered.items]
+        data = [item.data for item in recovered.items]
+        self.assertEqual((recovered.count, recovered.bytes), (len(data), sum(map(len, data))))
+        self.assertEqual((recovered.mem_bytes, recovered.behind), (recovered.bytes, 0))
+        self.assertIsNone(recovered.reader)
+        return data
+
+    def sizes(self, recovered):
+        """{name: its length as the server knows it} of all files, the current one last."""
+        return {os.path.basename(file.path).decode(): file.size for file in recovered.files}
 
     def start_fails(self, *parts):
         with self.assertRaises(StartError) as caught:
@@ -110,8 +119,8 @@ class RecoverTest(RecoveryTest):
         recovered = self.recover()
         self.assertEqual(self.read(), EXAMPLE + BACK_OUT)
         self.assertEqual(self.items(recovered), [b'a', b'd'])
-        self.assertEqual((recovered.bytes, recovered.counter, recovered.size), (2, 2, 112))
-        self.assertEqual((recovered.archived_size, recovered.pending), (0, b''))
+        self.assertEqual((recovered.bytes, recovered.counter, recovered.pending), (2, 2, b''))
+        self.assertEqual((self.sizes(recovered), recovered.last_ms), ({'q': 112}, 0))
         self.assertEqual(self.files(), ['q'])
         self.assertEqual(self.log.lines, [])
 
@@ -132,15 +141,16 @@ class RecoverTest(RecoveryTest):
         self.write('q', add(b'd'))
         recovered = self.recover()
         self.assertEqual(self.items(recovered), [b'a', b'c', b'd'])
-        self.assertEqual(recovered.archived, [b'q.9', b'q.100'])
-        self.assertEqual((recovered.size, recovered.archived_size), (27, 49 + 23))
+        self.assertEqual(list(self.sizes(recovered).items()), [('q.9', 49), ('q.100', 23), ('q', 27)])
+        self.assertEqual([file.archived for file in recovered.files], [True, True, False])
+        self.assertEqual(recovered.last_ms, 100)
         self.assertEqual(self.records('q'), 'A[d] U1')
         self.assertEqual(self.records('q.9'), 'A[a] A[b] T1')
 
     def test_a_missing_current_file_is_created(self):
         self.write('q.100', add(b'a'))
         recovered = self.recover()
-        self.assertEqual((self.items(recovered), recovered.size), ([b'a'], 0))
+        self.assertEqual((self.items(recovered), self.sizes(recovered)), ([b'a'], {'q.100': 22, 'q': 0}))
         self.assertEqual(self.files(), ['q', 'q.100'])
 
     def test_packs(self):
@@ -155,7 +165,7 @@ class RecoverTest(RecoveryTest):
             self.write(name, b'')
         files = self.scan()[b'q']
         self.system.calls.clear()
-        recovery.recover(self.disk, self.clock, self.logger, files)
+        recovery.recover(self.disk, self.clock, self.logger, files, 1 << 27)
         steps = [call[0] for call in self.system.calls if call[0] in ('unlink', 'rename', 'fsync')]
         self.assertEqual(steps, ['unlink', 'fsync', 'rename', 'fsync'] * 2)
 
@@ -199,12 +209,13 @@ class RecoverTest(RecoveryTest):
         self.system.room = 8
         recovered = self.recover()
         self.assertEqual(self.items(recovered), [b'd', b'a'])
-        self.assertEqual((recovered.size, recovered.pending), (112, BACK_OUT + xid_record(5, -7)))
+        self.assertEqual(self.sizes(recovered), {'q': 112})
+        self.assertEqual(recovered.pending, BACK_OUT + xid_record(5, -7))
         self.assertEqual(self.read(), EXAMPLE + open_(-7))
         journal = self.journal(recovered=recovered)
         journal.remove()
         self.system.room = None
-        self.loop.advance(1)
+        self.hub.advance(1)
         self.assertTrue(self.records().endswith(' T-7 U1 U-7 R'))
 
     def test_no_room_for_a_missing_current_file(self):
@@ -217,7 +228,8 @@ class RecoverTest(RecoveryTest):
             return real(path, flags, *mode)
         self.system.open = full
         recovered = self.recover()
-        self.assertEqual((self.items(recovered), recovered.size, recovered.pending), ([b'a'], 0, BACK_OUT))
+        self.assertEqual((self.items(recovered), recovered.pending), ([b'a'], BACK_OUT))
+        self.assertEqual(self.sizes(recovered), {'q.100': 27, 'q': 0})
         self.system.open = real
         journal = self.journal(recovered=recovered)
         journal.add(Item(b'b', THEN))
@@ -227,7 +239,7 @@ class RecoverTest(RecoveryTest):
         self.write('q', EXAMPLE)
         self.system.faults['write'] = errno.EIO
         self.start_fails('cannot write to', 'q: Input/output error: check')
-        self.system.faults = {'read': errno.EIO}
+        self.system.faults = {'pread': errno.EIO}
         self.start_fails('cannot read', 'q: Input/output error: check')
         self.system.faults = {'open': errno.EACCES}
         with self.assertRaises(StartError):
@@ -243,6 +255,88 @@ class RecoverTest(RecoveryTest):
             return real(path, flags, *mode)
         self.system.open = read_only
         self.start_fails('q: Read-only file system: mount the file system of the spool read-write')
+
+
+class MemoryTest(RecoveryTest):
+    """What does not fit into memory is left on disk (spec journal 9)."""
+
+    def drained(self, recovered):
+        """All that waits, in order: what is in memory, then what is read back."""
+        data = [item.data for item in recovered.items]
+        self.assertEqual(recovered.mem_bytes, sum(map(len, data)))
+        self.assertEqual(len(data) + recovered.behind, recovered.count)
+        if recovered.reader is None:
+            self.assertEqual(recovered.behind, 0)
+        while len(data) < recovered.count:
+            item = recovered.reader.next()
+            if item is None:
+                self.assertIsNotNone(recovered.reader.left, 'the end, and not all was there')
+            else:
+                data.append(item.data)
+        self.assertEqual(recovered.bytes, sum(map(len, data)))
+        return data
+
+    def test_memory_holds_as_much_as_it_may(self):
+        self.write('q.5', add(b'aaa') + add(b'bbb'))
+        self.write('q', add(b'ccc') + add(b'ddd') + b'\x01')
+        for most, in_memory in ((1, 1), (3, 1), (4, 2), (6, 2), (7, 3), (100, 3)):
+            recovered = self.recover(max_memory_size=most)
+            self.assertEqual((len(recovered.items), recovered.count, recovered.bytes), (in_memory, 3, 9),
+                             most)
+            self.assertEqual(self.drained(recovered), [b'bbb', b'ccc', b'ddd'])
+
+    def test_what_moves_up_comes_from_where_it_is(self):
+        self.write('q.5', add(b'1') + add(b'2') + add(b'3'))
+        self.write('q.6', b'')
+        self.write('q.7', b'\x01\x01' + add(b'4'))
+        self.write('q', open_(1) + add(b'5') + b'\x01')
+        recovered = self.recover(max_memory_size=1)
+        self.assertEqual((self.drained(recovered), self.records()), ([b'3', b'5'], 'T1 A[5] R U1'))
+
+    def history(self, generator):
+        """Random records that a server could have written, in a few files."""
+        waiting, opened, xid = 0, [], 0
+        files = [bytearray() for _ in range(generator.randrange(1, 5))]
+        for file in files:
+            for _ in range(generator.randrange(60)):
+                step = generator.random()
+                if step < 0.5 or not waiting and not opened:
+                    item = Item(b'%d' % generator.randrange(10 ** generator.randrange(1, 9)), THEN)
+                    item.flags = generator.choice((0, 0, 0, 7))
+                    file += addition(item, False)
+                    waiting += 1
+                elif step < 0.65 and waiting:
+                    file += b'\x01'
+                    waiting -= 1
+                elif step < 0.85 and waiting:
+                    xid += 1
+                    file += open_(xid)
+                    opened.append(xid)
+                    waiting -= 1
+                elif opened:
+                    op = generator.choice((UNREMOVE, CONFIRM_REMOVE))
+                    file += xid_record(op, opened.pop(generator.randrange(len(opened))))
+                    waiting += op == UNREMOVE
+        return [bytes(file) for file in files]
+
+    def test_a_little_memory_comes_to_the_same_as_much(self):
+        generator = random.Random(11)
+        behind = 0
+        for _ in range(150):
+            files = self.history(generator)
+            results = []
+            for most in (1 << 27, 1, 20, 100):
+                for number, data in enumerate(files[:-1], 1):
+                    self.write('q.%d' % number, data)
+                self.write('q', files[-1])
+                recovered = self.recover(max_memory_size=most)
+                behind += recovered.behind
+                results.append((self.drained(recovered), recovered.counter, self.sizes(recovered),
+                                self.read()))
+                for path in self.folder.iterdir():
+                    path.unlink()
+            self.assertEqual(results[1:], results[:1] * 3)
+        self.assertGreater(behind, 1000)
 
 
 class BrokenTest(RecoveryTest):
@@ -264,7 +358,7 @@ class BrokenTest(RecoveryTest):
                 good = max(end for end in ends if end <= length)
                 back_out = {29: xid_record(5, 1), 90: xid_record(5, 2)}.get(good, b'')
                 self.assertEqual(self.read(name), whole[:good] + back_out)
-                self.assertEqual(recovered.size, good + len(back_out))
+                self.assertEqual(self.sizes(recovered), {name: good + len(back_out)})
                 if good == length:
                     self.assertEqual(self.log.lines, [])
                 else:
@@ -300,14 +394,22 @@ class BrokenTest(RecoveryTest):
         self.write('q', add(b'r4') * 2)
         recovered = self.recover()
         self.assertEqual(self.items(recovered), [b'r1', b'r3', b'r4', b'r4'])
-        self.assertEqual((recovered.size, recovered.archived_size), (46, 46))
+        self.assertEqual(self.sizes(recovered), {'q.100': 23, 'q.200': 23, 'q': 46})
         self.assertEqual([self.records(name) for name in ('q.100', 'q.200', 'q')],
                          ['A[r1]', 'A[r3]', 'A[r4] A[r4]'])
         self.assertEqual(self.corrupt(), {'q.100.23.%d' % THEN: b'\xffjunk'})
         self.assertEqual(len(self.log.lines), 1)
-        self.assertRegex(self.log.lines[0], r'^ERROR \S+/q\.100: broken record at offset 23, 5 bytes cut off,'
+        self.assertRegex(self.log.lines[0], r'^ERROR \S+/q\.100: broken record at offset 23 \(op 255, which'
+                         r' this version does not know: was it written by a newer one\?\), 5 bytes cut off,'
                          r' saved to \S+/\.corrupt/q\.100\.23\.%d; later files are replayed, but their'
                          ' removals may hit the wrong items now$' % THEN)
+
+    def test_only_an_unknown_op_may_come_from_a_newer_version(self):
+        for tail, newer in ((b'\x0b1234', True), (b'\x02\x0f\x00\x00\x00', False), (b'\x02\x01', False)):
+            self.log.lines.clear()
+            self.write('q', add(b'x') + tail)
+            self.recover()
+            self.assertEqual('offset 22 (op 11, which' in self.log.lines[0], newer, self.log.lines)
 
     def test_a_copy_of_the_same_name_is_kept(self):
         for text in (b'\xffone', b'\xfftwo'):
@@ -319,7 +421,7 @@ class BrokenTest(RecoveryTest):
         self.write('q', b'\xff')
         files = self.scan()[b'q']
         self.system.calls.clear()
-        recovery.recover(self.disk, self.clock, self.logger, files)
+        recovery.recover(self.disk, self.clock, self.logger, files, 1 << 27)
         steps = [call[0] for call in self.system.calls if call[0] in ('write', 'fsync', 'ftruncate')]
         self.assertEqual(steps, ['write', 'fsync', 'fsync', 'fsync', 'ftruncate', 'fsync'])
 

@@ -42,9 +42,10 @@ T = b'\x03'
 
 
 def replayed(*files):
-    replay = Replay()
+    """All of it fits into memory: there is no file to go back to."""
+    replay = Replay(1 << 20, None)
     for data in files:
-        answer = replay.run(RecordReader(Bytes(data), NOW))
+        answer = replay.run(RecordReader(Bytes(data), NOW), [], NOW)
     return replay, answer
 
 
@@ -54,7 +55,8 @@ class ReplayCase(unittest.TestCase):
         replay, answer = replayed(*data) if isinstance(data, tuple) else replayed(data)
         self.assertEqual(answer, record.END)
         self.assertEqual([item.data for item in replay.items], items)
-        self.assertEqual(replay.bytes, sum(map(len, items)))
+        self.assertEqual((replay.count, replay.bytes), (len(items), sum(map(len, items))))
+        self.assertEqual((replay.mem_bytes, replay.behind, replay.reader), (replay.bytes, 0, None))
         if opened is not None:
             self.assertEqual({xid: item.data for xid, item in replay.opened.items()}, opened)
         if counter is not None:

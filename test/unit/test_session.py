@@ -2,7 +2,8 @@
 
 import unittest
 
-from kestrel.errors import HangUp, RequestError
+from kestrel.errors import HangUp, JournalError, RequestError
+from kestrel.journal.sync import Commit
 from support.clock import THEN
 from support.fakes import FakeConfig, LineJournal, World
 
@@ -690,6 +691,120 @@ class CountersTest(SessionTest):
         self.producer.get()
         self.assertEqual((self.stats.set_latency_usec.sum, self.queue().set_latency_usec.sum), (3906, 3906))
         self.assertEqual(self.stats.get_hit_latency_usec.sum, 488)
+
+
+class CommitTest(SessionTest):
+    """D9, D63: who waits for an fsync."""
+
+    def setUp(self):
+        super().setUp()
+        self.put(b'1')
+        self.journal = self.world.journaled()
+
+    def will_wait(self):
+        commit = self.journal.next_commit = Commit()
+        return commit
+
+    def start_put(self, client, data=b'2', durable=True):
+        return self.world.hub.run(client.put, data, b'q', 0, 0, durable)
+
+    def test_a_put_is_answered_when_its_fsync_has_succeeded(self):
+        self.will_wait()
+        a, b = self.clients(2)
+        results = [self.start_put(a), self.start_put(b, b'3')]
+        self.clock.advance(0.25)
+        self.assertEqual((results, self.world.items(), self.stats.total_items), ([[], []], [b'1'], 1))
+        self.assertEqual(self.journal.line(), 'add(1:0:2)/sync, add(1:0:3)/sync')
+        self.journal.end_commit()
+        self.assertEqual((results, self.world.items()), ([[True], [True]], [b'1', b'2', b'3']))
+        self.assertEqual((self.stats.total_items, self.stats.cmd_set), (3, 3))
+        for stats in (self.stats, self.world.queue().stats):
+            self.assertEqual(stats.set_latency_usec.sum, 500000)
+
+    def test_its_waiter_gets_the_item_only_then(self):
+        self.will_wait()
+        a, b, c = self.clients(3)
+        b.get()
+        waiting = c.get(timeout=1000)
+        result = self.start_put(a)
+        self.turn()
+        self.assertEqual(self.got(waiting), ['...'])
+        self.journal.end_commit()
+        self.turn()
+        self.assertEqual((self.got(waiting), result), ([b'2'], [True]))
+
+    def test_a_put_that_is_refused(self):
+        for why, full in (('Input/output error', False), ('No space left on device', True)):
+            self.will_wait()
+            seen = []
+
+            def put():
+                with self.assertRaises(JournalError) as caught:
+                    self.producer.put(b'2', durable=True)
+                seen.append((caught.exception.why, caught.exception.full))
+            self.world.hub.run(put)
+            self.assertEqual(seen, [])
+            self.journal.end_commit(JournalError(why, full))
+            self.assertEqual((seen, self.world.items()), ([(why, full)], [b'1']))
+        self.assertEqual((self.stats.total_items, self.stats.cmd_set), (1, 3))
+        self.assertEqual(sum(self.stats.set_latency_usec.counts()), 1)
+
+    def test_each_has_an_exception_of_its_own(self):
+        # one object raised in several greenlets would collect all their tracebacks
+        self.will_wait()
+        seen = []
+
+        def put(client):
+            try:
+                client.put(b'2', durable=True)
+            except JournalError as error:
+                seen.append(error)
+        for client in self.clients(2):
+            self.world.hub.run(put, client)
+        self.journal.end_commit(JournalError('it broke'))
+        self.assertEqual((len(seen), len(set(map(id, seen)))), (2, 2))
+
+    def test_who_puts_behind_it_without_waiting_is_answered_at_once(self):
+        self.will_wait()
+        result = self.start_put(self.producer)
+        self.journal.next_commit, commit = None, self.journal.next_commit
+        self.assertTrue(self.producer.put(b'3'))
+        self.assertEqual((self.world.items(), result), ([b'1'], []))
+        self.journal.next_commit = commit
+        self.journal.end_commit()
+        self.assertEqual((self.world.items(), result), ([b'1', b'2', b'3'], [True]))
+
+    def test_a_client_that_is_gone_meanwhile_ends_when_the_fsync_does(self):
+        self.will_wait()
+        result = self.start_put(self.producer)
+        self.producer.connection.leave(gone=True)
+        self.assertEqual(result, [])
+        self.journal.end_commit()
+        self.assertEqual((result, self.world.items()), ([True], [b'1', b'2']))
+
+    def test_a_confirm_waits(self):
+        a, = self.clients(1)
+        a.get(opening=True)
+        self.will_wait()
+        result = self.world.hub.run(a.session.confirm, b'q', 1)
+        self.assertEqual((result, list(self.world.queue().opened)), ([], []))
+        self.journal.end_commit()
+        self.assertEqual(result, [None])
+
+    def test_a_confirm_whose_fsync_fails_is_answered_as_usual(self):
+        a, = self.clients(1)
+        a.get(opening=True)
+        self.will_wait()
+        result = self.world.hub.run(a.session.confirm, b'q', 1)
+        self.journal.end_commit(JournalError('it broke'))
+        self.assertEqual(result, [None])
+
+    def test_gets_opens_and_aborts_wait_for_nothing(self):
+        a, = self.clients(1)
+        self.will_wait()
+        a.get(opening=True)
+        a.session.abort(b'q')
+        self.assertEqual(self.got(a.get()), [b'1'])
 
 
 class SlowJournal(LineJournal):

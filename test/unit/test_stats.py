@@ -122,7 +122,8 @@ class CountersTest(unittest.TestCase):
                 ' delivery_latency_msec').split()
         for stats, names in ((ServerStats(), both + ['fsync_delay_usec', 'item_fsync_delay_usec']),
                              (QueueStats(), both + ['tx_map_size', 'tx_expire_list_size', 'queue_size',
-                                                    'request_size'])):
+                                                    'request_size', 'journal_rewrite_usec',
+                                                    'journal_rotation_usec'])):
             self.assertEqual(len({id(getattr(stats, name)) for name in names}), len(names))
             for name in names:
                 with self.subTest(name):

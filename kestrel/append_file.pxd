@@ -4,6 +4,7 @@ cimport cython
 cdef class AppendFile:
     cdef readonly bytes path
     cdef readonly long long size
+    cdef public bint archived
     cdef object _disk
     cdef object _system
     cdef object _write
@@ -15,10 +16,12 @@ cdef class AppendFile:
     cpdef append(self, bytes data)
     @cython.locals(length=Py_ssize_t, written=Py_ssize_t)
     cpdef append2(self, bytes header, bytes data)
-    cpdef open(self)
     cpdef cut(self, long long size)
     cdef _write_rest(self, rest)
     cdef _cut(self)
+    cpdef read_at(self, count, offset)
+    cpdef open(self)
+    cpdef hold(self)
     cdef _open(self)
     cdef _find_or_create(self)
-    cdef bint _name_is_new(self) except -1
+    cpdef bint name_is_new(self) except -1

@@ -1,0 +1,223 @@
+"""Keeps the journal of one queue small: carries out what ``journal.compaction`` decides (D13, D40, D43)."""
+
+from kestrel.journal.checkpoint import Checkpoint
+from kestrel.journal.compaction import (
+    NOTHING, REWRITE, REWRITE_EMPTY, ROTATE_AND_CHECKPOINT, verdict)
+from kestrel.journal.job import Job
+from kestrel.journal.replacement import Pack, Rewrite
+
+NEVER = float('inf')
+# After a rotation or a rewrite that failed the next one is not tried for so long, seconds.
+PAUSE = 1.0
+
+
+class Compactor:
+    """Of one PersistentQueue. At most one rewrite or pack runs at a time; rotations go on beside a pack."""
+
+    def __init__(self, queue, journal, clock):
+        self.queue = queue
+        self.journal = journal
+        self.clock = clock
+        self.job = None
+        # A rewrite runs; that of a queue where nothing waits; its file is the current one already; since when.
+        self.rewriting = False
+        self.rewriting_empty = False
+        self.placing = False
+        self.began = 0.0
+        # An operation was done while a job kept its check from being made.
+        self.missed = False
+        # Somebody waits for an fsync that can only be trusted after a rewrite (D9).
+        self.wanted = False
+        self.barred_empty_until = 0.0
+        self.barred_until = 0.0
+        self.paused_until = 0.0
+        self.delay = 0.0
+        self.configure(queue.settings)
+
+    def configure(self, settings):
+        self.default_journal_size = settings.default_journal_size
+        self.max_journal_size = settings.max_journal_size
+        self.max_memory_size = settings.max_memory_size
+        delay = settings.min_journal_compact_delay
+        self.delay = 0.0 if delay is None else delay / 1000000
+
+    def look(self):
+        """Check whether something is to be done: before each put, and after all that removed or put back."""
+        if self.rewriting:
+            self.missed = True
+            return
+        queue = self.queue
+        journal = self.journal
+        items = queue.count + len(queue.tail)
+        current = journal.size
+        total = journal.total()
+        now = 0.0
+        if items == 0 or total > self.max_journal_size or current > self.max_memory_size:
+            now = self.clock.monotonic()
+            if now < self.paused_until:
+                return
+        what = verdict(items, queue.bytes + queue.tail_bytes, queue.reader is not None, current, total,
+                       now < self.barred_empty_until, now < self.barred_until, self.default_journal_size,
+                       self.max_journal_size, self.max_memory_size)
+        if what != NOTHING:
+            self._act(what, now)
+
+    def _act(self, what, now):
+        queue = self.queue
+        if what == REWRITE_EMPTY or what == REWRITE:
+            if self.job is not None or queue.reader is not None:
+                self.missed = True
+            elif what == REWRITE_EMPTY or not self.journal.is_pending():
+                if what == REWRITE:
+                    self.barred_until = now + self.delay
+                self._rewrite(what == REWRITE_EMPTY)
+        elif not self.journal.is_pending():
+            self._rotate(what == ROTATE_AND_CHECKPOINT)
+
+    # -- rotation --------------------------------------------------------------------------------------------------
+
+    def _rotate(self, checkpoint):
+        files = self.journal.files
+        began = self.clock.monotonic()
+        old = files.current
+        try:
+            new = files.rotate(files.archived_path(files.new_ms()))
+        except OSError as error:
+            self.paused_until = began + PAUSE
+            self._failed('rotate its file', error)
+            return
+        self.journal.replace_file(new)
+        self.journal.sync_rotated()
+        stats = self.queue.stats
+        stats.journal_rotations += 1
+        stats.journal_rotation_usec.add(int((self.clock.monotonic() - began) * 1000000))
+        if checkpoint and self.queue.checkpoint is None and self.job is None:
+            self.queue.checkpoint = Checkpoint(old, self._opened())
+
+    def _opened(self):
+        """The open reads, the highest xid first."""
+        return sorted(self.queue.opened.items(), key=_xid_of, reverse=True)
+
+    # -- rewriting -------------------------------------------------------------------------------------------------
+
+    def _rewrite(self, empty):
+        """``empty``: by rule 1, nothing waits."""
+        queue = self.queue
+        items = [item for item in queue.items if item.data is not None] if queue.voids else list(queue.items)
+        items += [put.item for put in queue.tail]
+        self.rewriting = True
+        self.rewriting_empty = empty
+        self.began = self.clock.monotonic()
+        queue.leave_out_voids()
+        self._start(Rewrite(self.journal, self._opened(), items, self._switched), self._rewrite_ended)
+
+    def _switched(self, old, begin, new, difference):
+        """The rewritten file is the current one."""
+        self.placing = True
+        now = self.clock.monotonic()
+        stats = self.queue.stats
+        stats.journal_rewrites += 1
+        stats.journal_rewrite_usec.add(int((now - self.began) * 1000000))
+        if self.rewriting_empty and new.size >= self.default_journal_size // 2:
+            self.barred_empty_until = self.barred_until = now + self.delay
+        self.queue.file_replaced(old, begin, new, difference)
+        self._answer_wanted(None)
+
+    def _rewrite_ended(self, error):
+        self.rewriting = self.placing = False
+        if error is not None:
+            self.queue.keep_voids()
+            self.paused_until = self.clock.monotonic() + PAUSE
+            self._failed('be rewritten', error)
+            self._answer_wanted(error)
+        self._job_ended()
+
+    def rewrite_for_commit(self, awaited):
+        """An fsync can only be trusted after a rewrite. -> true if there will be one: then ``Journal.rewritten`` is
+        called at its end. ``awaited``: somebody waits for that fsync, so it is tried although the last one has just
+        failed."""
+        if self.placing or self.queue.reader is not None:
+            return False
+        if not awaited and self.clock.monotonic() < self.paused_until:
+            return False
+        self.wanted = True
+        if self.job is None:
+            self._rewrite(False)
+        return True
+
+    def _answer_wanted(self, error):
+        if self.wanted:
+            self.wanted = False
+            self.journal.rewritten(error)
+
+    def give_up_rewrite(self):
+        """The rewrite under way has become wrong. Nothing of it is in use yet."""
+        if self.rewriting and not self.placing:
+            job, self.job = self.job, None
+            self.rewriting = False
+            job.cancel()
+            self.queue.keep_voids()
+            if self.wanted:
+                self._rewrite(False)
+
+    # -- packing ---------------------------------------------------------------------------------------------------
+
+    def pack(self):
+        """The reader has left the file of the checkpoint."""
+        queue = self.queue
+        checkpoint, queue.checkpoint = queue.checkpoint, None
+        if self.job is not None or self.journal.is_pending():
+            return
+        content = checkpoint.content(queue.items)
+        self._start(Pack(self.journal, checkpoint.file, content, self.clock.now_ms()), self._pack_ended)
+
+    def _pack_ended(self, error):
+        if error is not None:
+            self._failed('be packed', error)
+        if self.wanted:
+            self.job = None
+            if self.queue.reader is None:
+                self._rewrite(False)
+                return
+            self._answer_wanted(self.journal.suspect)
+        self._job_ended()
+
+    # -- jobs ------------------------------------------------------------------------------------------------------
+
+    def _start(self, work, ended):
+        self.missed = False
+        self.job = Job(self.journal.hub, work, ended)
+        self.job.start()
+
+    def _job_ended(self):
+        self.job = None
+        if self.missed and not self.queue.closed:
+            self.missed = False
+            self.look()
+
+    def _failed(self, what, error):
+        self.journal.disk.log.error('journal of queue %s could not %s: %s', self.journal.shown_name(), what,
+                                    getattr(error, 'strerror', None) or error)
+
+    def stop(self):
+        """End the job under way. -> AppendFiles that are left of it and belong to the queue, the oldest first; None
+        while a thread is still at it: then ask again."""
+        job = self.job
+        if job is None:
+            return []
+        busy = job.cancel()
+        return None if busy else job.work.remains()
+
+    def abandon(self):
+        """The queue is deleted: end the job under way, and let a thread that is still at it find out for itself.
+        -> AppendFiles that are left of it, the oldest first."""
+        job, self.job = self.job, None
+        if job is None:
+            return []
+        remains = job.work.remains()
+        job.cancel()
+        return remains
+
+
+def _xid_of(opened):
+    return opened[0]

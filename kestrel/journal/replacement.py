@@ -1,0 +1,302 @@
+"""One file in the place of many: rewriting and packing (D43, D40, spec journal 8 and 10).
+
+The steps go from thread to hub and back (see job.py): writing and fsyncing are done by a thread, names are changed on
+the hub. A crash after any of them is recovered by what a start does (spec journal 6).
+"""
+
+import errno
+import os
+from functools import partial
+
+from kestrel.append_file import SyncJob
+from kestrel.item import Item
+from kestrel.journal.record import REMOVE_TENTATIVE_XID, addition, addx_header, xid_record
+
+# What is written at once: so many bytes, and not more items, because the thread has the interpreter to itself
+# meanwhile and everybody else waits.
+PIECE = 65536
+PIECE_ITEMS = 256
+# A file is fsynced whenever it has grown by so much: one fsync of 128 MB takes 100 ms and holds up those of others.
+SPREAD = 8 << 20
+# Less than this is copied on the hub.
+COPIED_ON_HUB = 65536
+# How often a step is tried again that must not be left half done, seconds.
+RETRY = 1.0
+
+
+class Cancelled(Exception):
+    """The queue is deleted, or the server stops."""
+
+
+class Replacement:
+    """A new file that takes the place of the oldest files of a queue.
+
+    journal  journal.Journal
+    opened   [(xid, Item)], open reads, written first, in this order
+    items    list of Item, written behind them
+    """
+
+    def __init__(self, journal, opened, items):
+        self.cancelled = False
+        self.temporary = None       # AppendFile, the new file
+        self.replaced = []          # AppendFiles that are out of use but not unlinked yet
+        self._journal = journal
+        self._opened = opened
+        self._items = items
+
+    def remains(self):
+        """AppendFiles of the queue that its journal does not know (any more), the oldest first."""
+        temporary = [] if self.temporary is None else [self.temporary]
+        return self.replaced + [file for file in temporary if file not in self._journal.files.files]
+
+    def _write(self):
+        """In a thread: write the content and fsync it."""
+        file = self.temporary
+        synced = 0
+        pieces, size = [], 0
+        for piece in self._pieces():
+            pieces.append(piece)
+            size += len(piece)
+            if size >= PIECE or len(pieces) >= PIECE_ITEMS:
+                self._append(pieces)
+                pieces, size = [], 0
+                if file.size - synced >= SPREAD:
+                    synced = file.size
+                    file.fsync_content()
+        self._append(pieces)
+        file.fsync_content()
+        self._opened = self._items = None
+
+    def _append(self, pieces):
+        if self.cancelled:
+            raise Cancelled
+        if pieces:
+            self.temporary.append(b''.join(pieces))
+
+    def _open_pieces(self):
+        for xid, item in self._opened:
+            yield addition(item, self._journal.keep_deliveries)
+            yield xid_record(REMOVE_TENTATIVE_XID, xid)
+
+    def _abandon(self):
+        """Take the new file away again, if there is one yet."""
+        file, self.temporary = self.temporary, None
+        if file is None:
+            return
+        try:
+            file.unlink()
+        except FileNotFoundError:
+            pass        # the queue was deleted, and all its files with it
+        except OSError as error:
+            self._journal.disk.log.error('cannot delete %s: %s; the next start does it',
+                                         file.path.decode('utf-8', 'replace'), error.strerror)
+        self._journal.hub.run_job(partial(_close_all, [file]), _nothing_more)
+
+    def _put_in_place(self, final_path):
+        """The new file has its .pack name: remove what it replaces and give it its last name (D43 steps 3 to 5).
+
+        None of this may be left half done while the server runs, so what fails is tried until it works.
+        """
+        yield from self._sync_names()
+        old = list(self.replaced)
+        for file in old:
+            yield from self._insist(partial(_unlink, file))
+            self.replaced.remove(file)
+        yield partial(_close_all, old)
+        yield from self._sync_names()
+        yield from self._insist(partial(self.temporary.rename, final_path))
+        yield from self._sync_names()
+
+    def _sync_names(self):
+        told = False
+        while True:
+            try:
+                yield partial(self._journal.disk.fsync_dir, self._journal.files.spool)
+                return
+            except OSError as error:
+                told = self._tell(told, error)
+                yield RETRY
+
+    def _insist(self, action):
+        told = False
+        while True:
+            try:
+                action()
+                return
+            except OSError as error:
+                told = self._tell(told, error)
+                yield RETRY
+
+    def _tell(self, told, error):
+        if not told:
+            self._journal.disk.log.error('journal of queue %s: a new file cannot be put in place: %s; it is tried again',
+                                         self._journal.shown_name(), error.strerror)
+        return True
+
+
+class Rewrite(Replacement):
+    """One file that holds what is open and waits, in the place of all files of a queue (D43).
+
+    Puts and gets go on. Their records are written to the old file, copied from there, and from shortly before the new
+    file takes its place written to both.
+
+    switched  called on the hub with (old file, begin, new file, difference) when the new file is the current one: what
+              stood in the old one from ``begin`` on stands there ``difference`` bytes further back
+    """
+
+    def __init__(self, journal, opened, items, switched):
+        super().__init__(journal, opened, items)
+        self._switched = switched
+
+    def steps(self):
+        journal = self._journal
+        files = journal.files
+        source = journal.file
+        begin = copied = source.size
+        void = journal.hold_pending() if journal.is_pending() else 0
+        dropped = 0
+        ms = files.new_ms()
+        moved = False
+        try:
+            self.temporary = file = journal.disk.create(files.temporary_path(ms))
+            try:
+                yield self._write
+                while source.size - copied > COPIED_ON_HUB:
+                    end = source.size
+                    yield partial(self._copy, source, copied, end)
+                    copied = end
+                self._copy(source, copied, source.size)
+                difference = file.size - source.size
+                journal.twin = file
+                yield file.fsync_content
+                self._check_twin()
+                moved = self._move_away(source, files.archived_path(ms))
+                if moved:
+                    yield partial(journal.disk.fsync_dir, files.spool)
+                self._check_twin()
+                file.rename(files.pack_path(ms))
+            except BaseException:
+                if journal.twin is file:
+                    journal.twin = None
+                self._abandon()
+                if moved and not self.cancelled:
+                    self._begin_anew(source)
+                raise
+            dropped = void
+        finally:
+            if void:
+                journal.release_pending(dropped)
+        self.replaced = files.all()
+        files.replace(self.replaced, file)
+        journal.replace_file(file)
+        journal.suspect = None
+        self._switched(source, begin, file, difference)
+        yield from self._put_in_place(files.current_path())
+
+    def _pieces(self):
+        yield from self._open_pieces()
+        for item in self._items:
+            yield addition(item, self._journal.keep_deliveries)
+
+    def _copy(self, source, begin, end):
+        while begin < end:
+            if self.cancelled:
+                raise Cancelled
+            piece = source.read_at(min(PIECE, end - begin), begin)
+            if not piece:
+                raise OSError(errno.EIO, 'the file became shorter while it was read')
+            self.temporary.append(piece)
+            begin += len(piece)
+
+    def _check_twin(self):
+        if self._journal.twin is not self.temporary:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def _move_away(self, source, path):
+        """-> false if somebody has removed the current file: the new one restores it."""
+        try:
+            source.rename(path)
+        except FileNotFoundError:
+            self._journal.disk.log.error('%s has vanished; it is written anew', source.path.decode('utf-8', 'replace'))
+            return False
+        return True
+
+    def _begin_anew(self, source):
+        """The rewrite failed when the current file had its archived name already: then it is a rotation."""
+        try:
+            self._journal.replace_file(self._journal.files.follow(source))
+            self._journal.sync_rotated()
+        except OSError as error:
+            # The old file goes on under its new name, which a start reads as well.
+            self._journal.disk.log.error('journal of queue %s: cannot begin a new file: %s', self._journal.shown_name(),
+                                         error.strerror)
+
+
+class Pack(Replacement):
+    """The items of a checkpoint in the place of all files up to the one that was rotated then (D40).
+
+    file     AppendFile, the last one to be replaced
+    content  Checkpoint.content: for items that are gone a placeholder is written, an empty item, because the records
+             that remove them stand in later files
+    now_ms   int, the add time of placeholders
+    """
+
+    def __init__(self, journal, file, content, now_ms):
+        opened, self._taken, self._alive, waiting = content
+        super().__init__(journal, opened, waiting)
+        self._last = file
+        self._placeholder = addx_header(Item(b'', now_ms))
+
+    def steps(self):
+        journal = self._journal
+        files = journal.files
+        ms = files.ms_of(self._last)
+        self.temporary = file = journal.disk.create(files.temporary_path(ms))
+        try:
+            yield self._write
+            # The files behind hold the removals that the placeholders are for.
+            yield from self._sync_journal()
+            if journal.is_pending():
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            file.rename(files.pack_path(ms))
+        except BaseException:
+            self._abandon()
+            raise
+        count = files.files.index(self._last) + 1
+        self.replaced = files.files[:count]
+        file.archived = True
+        files.replace(self.replaced, file)
+        yield from self._put_in_place(files.archived_path(ms))
+
+    def _sync_journal(self):
+        job = SyncJob(self._journal.disk, [*self._journal.files.unsynced, self._journal.file])
+        try:
+            yield job
+        except OSError as error:
+            self._journal.suspect = error
+            raise
+
+    def _pieces(self):
+        deliveries = self._journal.keep_deliveries
+        yield from self._open_pieces()
+        for place in range(self._taken):
+            item = self._alive.get(place)
+            yield self._placeholder if item is None else addition(item, deliveries)
+        for item in self._items:
+            yield self._placeholder if item.data is None else addition(item, deliveries)
+
+
+def _unlink(file):
+    try:
+        file.unlink()
+    except FileNotFoundError:
+        pass        # somebody was faster
+
+
+def _close_all(files):
+    for file in files:
+        file.close()
+
+
+def _nothing_more(result, error):
+    """Closing files that are deleted has ended: nobody waits for it."""
