@@ -272,6 +272,7 @@ class SpoolOfOursTest(unittest.TestCase):
         self.number = 0
         self.archived = set()           # names of archived files of LONG that were seen
         self.packed = False
+        self.rewrites = '0'
         self.happened = {'journal_rewrites': 0, 'journal_rotations': 0}
 
     def test_the_original_reads_what_we_wrote(self):
@@ -360,10 +361,13 @@ class SpoolOfOursTest(unittest.TestCase):
                                 for data in expected]))
 
     def look_for_packs(self):
-        """Has an archived file gone although the queue was not rewritten?"""
+        """Has an archived file gone although the queue was not rewritten meanwhile?"""
         now = {path.name for path in self.server.spool.glob(LONG + '.*') if path.suffix != '.pack'}
         if self.archived - now and not self.packed:
-            self.packed = self.statistics()[f'queue_{LONG}_journal_rewrites'] == '0'
+            rewrites = self.statistics()[f'queue_{LONG}_journal_rewrites']
+            self.packed = rewrites == self.rewrites
+            self.rewrites = rewrites
+            self.archived = set()
         self.archived |= now
         return self.packed
 
