@@ -144,14 +144,12 @@ class AppendFile:
         return self._system.fstat(self._descriptor).st_size
 
     def is_in_place(self):
-        """Is the open file what has its name? Somebody may have removed or renamed it. Raises OSError."""
-        if self._descriptor < 0:
-            return True
+        """Is there a file of its name and, if it is open, is it this one? Raises OSError."""
         try:
             there = self._system.stat(self.path)
         except FileNotFoundError:
             return False
-        return os.path.samestat(there, self._system.fstat(self._descriptor))
+        return self._descriptor < 0 or os.path.samestat(there, self._system.fstat(self._descriptor))
 
     # --- its name
 
@@ -177,6 +175,8 @@ class AppendFile:
     def fsync(self):
         """Make everything appended durable, and the name of the file too if it is new (D63)."""
         if self._descriptor < 0:
+            if self.archived:
+                self._disk.fsync_path(self.path)
             return
         self._system.fsync(self._descriptor)
         if self.name_is_new():
@@ -228,8 +228,8 @@ class AppendFile:
 class SyncJob:
     """Fsyncs of files, the oldest first, and of their folder where a name is new; to be called in a thread.
 
-    It holds descriptors of its own, so the files may be closed or deleted meanwhile. Raises OSError when it is
-    made (no descriptor left) and when it is called.
+    It holds descriptors of its own, so the files may be closed or deleted meanwhile; archived files that are closed
+    are opened when their turn comes. Raises OSError when it is made (no descriptor left) and when it is called.
     """
 
     def __init__(self, disk, files):
@@ -237,21 +237,27 @@ class SyncJob:
         self._folder = None
         # Popped one by one, because that is one step for all threads: each descriptor has one taker.
         self._held = []
+        self._paths = []
         try:
             for file in files:
                 descriptor = file.duplicate()
                 if descriptor >= 0:
                     self._held.append(descriptor)
+                elif file.archived:
+                    self._paths.append(file.path)
                 if file.name_is_new():
                     self._folder = os.path.dirname(file.path)
         except OSError:
             self.close()
             raise
         self._held.reverse()
+        self._paths.reverse()
 
     def __call__(self):
         """Do it. Nothing is done after ``close``."""
         system = self._disk.system
+        while self._paths:
+            self._disk.fsync_path(self._paths.pop())
         while self._held:
             descriptor = self._held.pop()
             try:
@@ -267,6 +273,7 @@ class SyncJob:
     def close(self):
         """Give it up; as often as you like."""
         self._folder = None
+        self._paths.clear()
         while self._held:
             self._disk.system.close(self._held.pop())
 

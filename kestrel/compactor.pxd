@@ -10,6 +10,7 @@ cdef class Compactor:
     cdef Journal journal
     cdef Clock clock
     cdef public object job
+    cdef object next_pack
     cdef public bint rewriting
     cdef bint rewriting_empty
     cdef bint placing
@@ -19,6 +20,7 @@ cdef class Compactor:
     cdef double barred_empty_until
     cdef double barred_until
     cdef double paused_until
+    cdef double lost_until
     cdef double delay
     cdef long long default_journal_size
     cdef long long max_journal_size

@@ -4,11 +4,13 @@ from kestrel.journal.checkpoint import Checkpoint
 from kestrel.journal.compaction import (
     NOTHING, REWRITE, REWRITE_EMPTY, ROTATE_AND_CHECKPOINT, verdict)
 from kestrel.journal.job import Job
-from kestrel.journal.replacement import Pack, Rewrite
+from kestrel.journal.replacement import Pack, Restore, Rewrite
 
 NEVER = float('inf')
 # After a rotation or a rewrite that failed the next one is not tried for so long, seconds.
 PAUSE = 1.0
+# A lost file that is not open is told of so often, seconds.
+LOST_TOLD_EVERY = 60.0
 
 
 class Compactor:
@@ -19,6 +21,7 @@ class Compactor:
         self.journal = journal
         self.clock = clock
         self.job = None
+        self.next_pack = None
         # A rewrite runs; that of a queue where nothing waits; its file is the current one already; since when.
         self.rewriting = False
         self.rewriting_empty = False
@@ -31,6 +34,7 @@ class Compactor:
         self.barred_empty_until = 0.0
         self.barred_until = 0.0
         self.paused_until = 0.0
+        self.lost_until = 0.0
         self.delay = 0.0
         self.configure(queue.settings)
 
@@ -68,8 +72,6 @@ class Compactor:
             if self.job is not None or queue.reader is not None:
                 self.missed = True
             elif what == REWRITE_EMPTY or not self.journal.is_pending():
-                if what == REWRITE:
-                    self.barred_until = now + self.delay
                 self._rewrite(what == REWRITE_EMPTY)
         elif not self.journal.is_pending():
             self._rotate(what == ROTATE_AND_CHECKPOINT)
@@ -85,13 +87,15 @@ class Compactor:
         except OSError as error:
             self.paused_until = began + PAUSE
             self._failed('rotate its file', error)
+            if isinstance(error, FileNotFoundError):
+                self.look_for_lost_files()
             return
         self.journal.replace_file(new)
         self.journal.sync_rotated()
         stats = self.queue.stats
         stats.journal_rotations += 1
         stats.journal_rotation_usec.add(int((self.clock.monotonic() - began) * 1000000))
-        if checkpoint and self.queue.checkpoint is None and self.job is None:
+        if checkpoint and self.queue.checkpoint is None:
             self.queue.checkpoint = Checkpoint(old, self._opened())
 
     def _opened(self):
@@ -106,6 +110,7 @@ class Compactor:
         items = [item for item in queue.items if item.data is not None] if queue.voids else list(queue.items)
         items += [put.item for put in queue.tail]
         self.rewriting = True
+        self.next_pack = None
         self.rewriting_empty = empty
         self.began = self.clock.monotonic()
         queue.leave_out_voids()
@@ -118,7 +123,9 @@ class Compactor:
         stats = self.queue.stats
         stats.journal_rewrites += 1
         stats.journal_rewrite_usec.add(int((now - self.began) * 1000000))
-        if self.rewriting_empty and new.size >= self.default_journal_size // 2:
+        if not self.rewriting_empty:
+            self.barred_until = now + self.delay
+        elif new.size >= self.default_journal_size // 2:
             self.barred_empty_until = self.barred_until = now + self.delay
         self.queue.file_replaced(old, begin, new, difference)
         self._answer_wanted(None)
@@ -127,7 +134,7 @@ class Compactor:
         self.rewriting = self.placing = False
         if error is not None:
             self.queue.keep_voids()
-            self.paused_until = self.clock.monotonic() + PAUSE
+            self.paused_until = self.lost_until = self.clock.monotonic() + PAUSE
             self._failed('be rewritten', error)
             self._answer_wanted(error)
         self._job_ended()
@@ -151,14 +158,20 @@ class Compactor:
             self.journal.rewritten(error)
 
     def give_up_rewrite(self):
-        """The rewrite under way has become wrong. Nothing of it is in use yet."""
+        """The rewrite under way is about to become wrong: a void item that it leaves out gets its REMOVE, or records that
+        it copied are cut off. Nothing of it is in use yet; if somebody waits for it, the next one begins after that.
+        """
         if self.rewriting and not self.placing:
             job, self.job = self.job, None
             self.rewriting = False
             job.cancel()
             self.queue.keep_voids()
-            if self.wanted:
-                self._rewrite(False)
+            self.journal.hub.soon(self._go_on)
+
+    def _go_on(self):
+        if self.job is None and not self.queue.closed:
+            self.missed = True
+            self._rewrite_if_wanted()
 
     # -- packing ---------------------------------------------------------------------------------------------------
 
@@ -166,14 +179,63 @@ class Compactor:
         """The reader has left the file of the checkpoint."""
         queue = self.queue
         checkpoint, queue.checkpoint = queue.checkpoint, None
-        if self.job is not None or self.journal.is_pending():
+        if self.journal.is_pending():
             return
-        content = checkpoint.content(queue.items)
-        self._start(Pack(self.journal, checkpoint.file, content, self.clock.now_ms()), self._pack_ended)
+        work = Pack(self.journal, checkpoint.file, checkpoint.content(queue.items), self.clock.now_ms())
+        if self.job is None:
+            self._start(work, self._pack_ended)
+        elif not self.rewriting:
+            # The last one is still under way, on a slow disk; what it replaces is a part of what this one does.
+            self.next_pack = work
 
     def _pack_ended(self, error):
         if error is not None:
             self._failed('be packed', error)
+        self._rewrite_if_wanted()
+
+    # -- files that vanish -----------------------------------------------------------------------------------------
+
+    def look_for_lost_files(self):
+        """Somebody may have removed or renamed files of the queue: begin to write them again, from memory or from what
+        is still open. -> true if that has begun. Raises OSError if the folder cannot be looked at."""
+        now = self.clock.monotonic()
+        if self.job is not None or self.journal.is_pending() or now < self.lost_until:
+            return False
+        lost = [file for file in self.journal.files.files if not file.is_in_place()]
+        if not lost:
+            return False
+        in_memory = self.queue.reader is None
+        for file in lost:
+            self.journal.disk.log.error(
+                '%s was removed or renamed by somebody: %s', file.path.decode('utf-8', 'replace'),
+                'the queue is written anew' if in_memory else 'it is written anew' if file.is_open() else
+                'what it holds is gone, later removals may hit the wrong items at the next start')
+        held = next((file for file in lost if file.is_open()), None)
+        if in_memory:
+            self._rewrite(False)
+        elif held is not None:
+            self.rewriting = True
+            self.next_pack = None
+            self._start(Restore(self.journal, held, self.queue.file_restored), self._restored)
+        else:
+            self.lost_until = now + LOST_TOLD_EVERY
+        return self.job is not None
+
+    def _restored(self, error):
+        self.rewriting = False
+        if error is not None:
+            self.lost_until = self.clock.monotonic() + PAUSE
+            self._failed('be restored', error)
+        self._rewrite_if_wanted()
+
+    # -- jobs ------------------------------------------------------------------------------------------------------
+
+    def _start(self, work, ended):
+        self.job = Job(self.journal.hub, work, ended)
+        self.job.start()
+
+    def _rewrite_if_wanted(self):
+        """A job that kept a rewrite from beginning has ended."""
         if self.wanted:
             self.job = None
             if self.queue.reader is None:
@@ -182,16 +244,12 @@ class Compactor:
             self._answer_wanted(self.journal.suspect)
         self._job_ended()
 
-    # -- jobs ------------------------------------------------------------------------------------------------------
-
-    def _start(self, work, ended):
-        self.missed = False
-        self.job = Job(self.journal.hub, work, ended)
-        self.job.start()
-
     def _job_ended(self):
         self.job = None
-        if self.missed and not self.queue.closed:
+        work, self.next_pack = self.next_pack, None
+        if work is not None and not self.queue.closed:
+            self._start(work, self._pack_ended)
+        elif self.missed and not self.queue.closed:
             self.missed = False
             self.look()
 
@@ -212,6 +270,7 @@ class Compactor:
         """The queue is deleted: end the job under way, and let a thread that is still at it find out for itself.
         -> AppendFiles that are left of it, the oldest first."""
         job, self.job = self.job, None
+        self.next_pack = None
         if job is None:
             return []
         remains = job.work.remains()

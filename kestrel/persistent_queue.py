@@ -164,6 +164,7 @@ class PersistentQueue:
                 self.compactor.look()
             if self.bytes + self.tail_bytes >= self.max_memory_size and self.reader is None:
                 self._begin_read_behind()
+            journal.make_room()
             file = journal.file
             offset = file.size + discarded
             commit = journal.add(item, durable, discarded)
@@ -560,7 +561,8 @@ class PersistentQueue:
                 cut_at = self.items.pop().add_time
                 self.voids -= 1
         if cut_at >= 0:
-            if self.voids_left_out is not None:
+            if self.compactor is not None:
+                # it may have copied what is cut off
                 self.compactor.give_up_rewrite()
             journal.cut(cut_at)
             if self.reader is not None:
@@ -575,7 +577,7 @@ class PersistentQueue:
     def leave_out_voids(self):
         """A rewrite begins that does not write the void items of now."""
         if self.voids:
-            self.voids_left_out = {id(item) for item in self.items if item.data is None}
+            self.voids_left_out = {item for item in self.items if item.data is None}
 
     def keep_voids(self):
         """It was in vain."""
@@ -586,7 +588,7 @@ class PersistentQueue:
         further back in it."""
         if self.voids_left_out is not None:
             left_out, self.voids_left_out = self.voids_left_out, None
-            self.items = deque([item for item in self.items if id(item) not in left_out])
+            self.items = deque([item for item in self.items if item not in left_out])
             self.voids -= len(left_out)
         for put in self.tail:
             put.file = new if put.file is old and put.offset >= begin else None
@@ -594,6 +596,17 @@ class PersistentQueue:
         self.voids_behind = {(new, offset + difference) for file, offset in self.voids_behind}
         if self.reader is not None:
             self.reader.shift(old, new, difference)
+
+    def file_restored(self, old, new):
+        """A file that somebody had removed has been written again, byte by byte, as ``new``."""
+        for put in self.tail:
+            if put.file is old:
+                put.file = new
+        self.voids_behind = {(new if file is old else file, offset) for file, offset in self.voids_behind}
+        if self.checkpoint is not None and self.checkpoint.file is old:
+            self.checkpoint.file = new
+        if self.reader is not None:
+            self.reader.shift(old, new, 0)
 
     # -- the end ---------------------------------------------------------------------------------------------------
 

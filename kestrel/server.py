@@ -110,9 +110,8 @@ class KestrelServer:
                                  report.memory_limit())
         self.budget = BlockBudget(settings.max_buffered_requests)
         self.idle_limit = (settings.client_timeout or 0) / 1000000
-        self.background = None
-        if settings.expiration_timer_frequency:
-            self.background = Background(self.services, settings.expiration_timer_frequency / 1000000)
+        frequency = settings.expiration_timer_frequency
+        self.background = Background(self.services, frequency / 1000000 if frequency else None)
         self.sockets = []
         self.listeners = []
         self.connections = set()
@@ -156,8 +155,7 @@ class KestrelServer:
         except BaseException:
             self._abandon()
             raise
-        if self.background is not None:
-            self.background.start()
+        self.background.start()
         self.log.info('kestrel %s ready: %d queues in %s, %s', __version__, len(self.collection.queues),
                       self.config.server.queue_path, ', '.join(['memcache on %s:%d' % sock.getsockname()[:2]
                                                                 for sock in self.sockets]) or 'no port open')
@@ -282,8 +280,8 @@ class KestrelServer:
         self.on_stop_step()
         self._drain()
         self.on_stop_step()
-        if self.background is not None:
-            self.background.stop()
+        self.background.stop()
+        self._restore_lost_files()
         self._end_jobs()
         self._close_queues()
         self.hub.close()
@@ -313,6 +311,14 @@ class KestrelServer:
         if not self.serving:
             self.finished.set()
         self.may_go.wait()
+
+    def _restore_lost_files(self):
+        queues = self.background.look_for_lost_files()
+        while queues:
+            while any([queue.compactor.job is not None for queue in queues]):
+                gevent.sleep(0.01)
+            self.on_stop_step()
+            queues = self.background.look_for_lost_files()
 
     def _end_jobs(self):
         """End rewriting and packing: what is not done is undone, or done by the next start."""

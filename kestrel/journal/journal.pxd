@@ -31,6 +31,7 @@ cdef class Journal:
     cdef object _next
     cdef object _running
     cdef object _covered
+    cdef list _covered_rotated
     cdef long long _covered_size
     cdef object _last_job
     cdef object _outage
@@ -50,6 +51,7 @@ cdef class Journal:
     cpdef bint is_choked(self)
     @cython.locals(file=AppendFile)
     cdef _write(self, bytes record)
+    cpdef make_room(self)
     cdef _keep(self, bytes record)
     cpdef commit(self)
     cdef _hurry(self)

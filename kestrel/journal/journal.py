@@ -68,8 +68,10 @@ class Journal:
         # The fsync that is to come, which puts may join, and the one under way.
         self._next = None
         self._running = None
-        # What the fsync under way covers; the fsync that a deleted queue still owes.
+        # What the fsync under way covers, and which of these files were rotated when it began; the fsync that a
+        # deleted queue still owes.
         self._covered = []
+        self._covered_rotated = []
         self._covered_size = 0
         self._last_job = None
         self._outage = None
@@ -113,8 +115,7 @@ class Journal:
         With ``durable`` or sync_journal = 0 -> Commit, to be waited for: the fsync of the record and of the file's
         name (D9, D63). Else -> None.
         """
-        if self._is_pending:
-            self._need_room()
+        self.make_room()
         data = item.data
         if item.flags == 0 and (not self.keep_deliveries or item.deliveries == 0):
             header = addx_header(item)
@@ -201,12 +202,12 @@ class Journal:
     def hold_pending(self):
         """A rewrite of an empty queue begins, which will make the pending records void: until it has ended none of
         them is tried. -> how many bytes they are."""
-        self._pending.held = True
+        self._pending.held += 1
         return self._pending.size
 
     def release_pending(self, void):
         """The rewrite has ended and made the first ``void`` bytes of them void."""
-        self._pending.held = False
+        self._pending.held -= 1
         self._pending.drop(void)
         self._is_pending = self._pending.size > 0
 
@@ -215,8 +216,10 @@ class Journal:
         self._is_pending = True
         self._count_error()
 
-    def _need_room(self):
+    def make_room(self):
         """Write what is pending before a put. Raises JournalError if it still cannot be written (D64)."""
+        if not self._is_pending:
+            return
         try:
             self._write_pending()
         except OSError as error:
@@ -279,7 +282,8 @@ class Journal:
         """Another file is appended to from now on, every byte of it written by a rewrite or a rotation."""
         self.file = file
         self.twin = None
-        self.answered = 0
+        # What a rewrite put there, or copied, may be answered.
+        self.answered = file.size
         self.serial += 1
 
     # --- syncing
@@ -335,6 +339,7 @@ class Journal:
             return None
         if self.suspect is not None:
             self.refuse_commit(self.suspect)
+        self._covered_rotated = list(self.files.unsynced)
         covered = list(self.files.unsynced)
         if self._next is not None or unsynced:
             covered.append(self.file)
@@ -361,7 +366,8 @@ class Journal:
         covered, self._covered = self._covered, []
         if error is None:
             if not self._closed:
-                self.files.synced(covered)
+                # One that was rotated since may hold records that were written since, too.
+                self.files.synced(self._covered_rotated)
         else:
             self._synced = False
             if covered:
@@ -435,8 +441,8 @@ class Journal:
                 ' again', self.shown_name(), self._pending.size, error.strerror)
 
     def _sync_last(self):
-        if not self.file.is_open() and not self.files.unsynced:
-            return
+        if not self.file.is_open():
+            return      # nothing was written since the start
         try:
             self._syncer.sync_now(self, self._fsync_all)
         except OSError:
@@ -462,7 +468,10 @@ class Journal:
         Puts that wait for their fsync get it all the same (D9). What takes long is left to a thread.
         """
         files = [*others, *self.files.all()]
-        if self._next is not None:
+        if self._next is not None and self.suspect is not None:
+            # The rewrite that could answer them does not come any more.
+            self.refuse_commit(self.suspect)
+        elif self._next is not None:
             self._prepare_last_job()
         self._closed = True
         self._pending.clear()

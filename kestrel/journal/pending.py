@@ -13,10 +13,10 @@ LIMIT = 64 << 20
 
 
 class Pending:
-    """Whole records, in order. ``held``: none of them may be written now."""
+    """Whole records, in order. ``held``: how many ask that none of them is written now."""
 
     def __init__(self, records):
-        self.held = False
+        self.held = 0
         self._records = bytearray(records)
 
     @property

@@ -235,17 +235,19 @@ class RecordReader:
     def _fill(self, count):
         """Have ``count`` bytes from the next record's beginning in the block, or all that are left."""
         rest = self._block[self._position:self._limit]
-        self._base += self._position
-        self._position = 0
+        base = self._base + self._position
         have = len(rest)
-        wanted = min(max(count, self._block_size), self.size - self._base)
+        wanted = min(max(count, self._block_size), self.size - base)
         pieces = [rest] if rest else []
         while have < wanted:
-            piece = self._read_at(wanted - have, self._base + have)
+            piece = self._read_at(wanted - have, base + have)
             if not piece:
                 raise OSError(errno.EIO, 'the file became shorter while it was read')
             pieces.append(piece)
             have += len(piece)
+        # Only now: a read that fails may be tried again.
+        self._base = base
+        self._position = 0
         self._block = pieces[0] if len(pieces) == 1 else b''.join(pieces)
         self._limit = have
 

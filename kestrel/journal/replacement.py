@@ -1,4 +1,4 @@
-"""One file in the place of many: rewriting and packing (D43, D40, spec journal 8 and 10).
+"""One file in the place of others: rewriting and packing (D43, D40, spec journal 8 and 10), and restoring.
 
 The steps go from thread to hub and back (see job.py): writing and fsyncing are done by a thread, names are changed on
 the hub. A crash after any of them is recovered by what a start does (spec journal 6).
@@ -72,6 +72,29 @@ class Replacement:
             raise Cancelled
         if pieces:
             self.temporary.append(b''.join(pieces))
+
+    def _copy_growing(self, source, begin):
+        """Append what ``source`` holds from ``begin`` on: the most of it in a thread, while more comes, then the rest."""
+        while source.size - begin > COPIED_ON_HUB:
+            end = source.size
+            yield partial(self._copy, source, begin, end)
+            begin = end
+        self._copy(source, begin, source.size)
+
+    def _copy(self, source, begin, end):
+        while begin < end:
+            if self.cancelled:
+                raise Cancelled
+            piece = source.read_at(min(PIECE, end - begin), begin)
+            if not piece:
+                raise OSError(errno.EIO, 'the file became shorter while it was read')
+            self.temporary.append(piece)
+            begin += len(piece)
+
+    def _check_twin(self):
+        """Has every record been written to the new file as well?"""
+        if self._journal.twin is not self.temporary:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _open_pieces(self):
         for xid, item in self._opened:
@@ -152,7 +175,7 @@ class Rewrite(Replacement):
         journal = self._journal
         files = journal.files
         source = journal.file
-        begin = copied = source.size
+        begin = source.size
         void = journal.hold_pending() if journal.is_pending() else 0
         dropped = 0
         ms = files.new_ms()
@@ -161,11 +184,7 @@ class Rewrite(Replacement):
             self.temporary = file = journal.disk.create(files.temporary_path(ms))
             try:
                 yield self._write
-                while source.size - copied > COPIED_ON_HUB:
-                    end = source.size
-                    yield partial(self._copy, source, copied, end)
-                    copied = end
-                self._copy(source, copied, source.size)
+                yield from self._copy_growing(source, begin)
                 difference = file.size - source.size
                 journal.twin = file
                 yield file.fsync_content
@@ -198,20 +217,6 @@ class Rewrite(Replacement):
         for item in self._items:
             yield addition(item, self._journal.keep_deliveries)
 
-    def _copy(self, source, begin, end):
-        while begin < end:
-            if self.cancelled:
-                raise Cancelled
-            piece = source.read_at(min(PIECE, end - begin), begin)
-            if not piece:
-                raise OSError(errno.EIO, 'the file became shorter while it was read')
-            self.temporary.append(piece)
-            begin += len(piece)
-
-    def _check_twin(self):
-        if self._journal.twin is not self.temporary:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
     def _move_away(self, source, path):
         """-> false if somebody has removed the current file: the new one restores it."""
         try:
@@ -232,6 +237,45 @@ class Rewrite(Replacement):
                                          error.strerror)
 
 
+class Restore(Replacement):
+    """A file that somebody removed or renamed, written again from what is still open.
+
+    file      AppendFile, of the journal's files, open
+    restored  called on the hub with (old file, new file) when the new one has the place of the old one
+    """
+
+    def __init__(self, journal, file, restored):
+        super().__init__(journal, (), ())
+        self._lost = file
+        self._restored = restored
+
+    def steps(self):
+        journal = self._journal
+        files = journal.files
+        lost = self._lost
+        is_current = lost is journal.file
+        self.temporary = file = journal.disk.create(files.temporary_path(files.new_ms()))
+        try:
+            yield from self._copy_growing(lost, 0)
+            if is_current:
+                journal.twin = file
+            yield file.fsync_content
+            if is_current:
+                self._check_twin()
+            file.rename(lost.path)
+        except BaseException:
+            if journal.twin is file:
+                journal.twin = None
+            self._abandon()
+            raise
+        files.restore(lost, file)
+        if is_current:
+            journal.replace_file(file)
+        self._restored(lost, file)
+        yield lost.close
+        yield from self._sync_names()
+
+
 class Pack(Replacement):
     """The items of a checkpoint in the place of all files up to the one that was rotated then (D40).
 
@@ -246,6 +290,8 @@ class Pack(Replacement):
         super().__init__(journal, opened, waiting)
         self._last = file
         self._placeholder = addx_header(Item(b'', now_ms))
+        # A void item whose REMOVE is not written yet: should a start find it, it has expired.
+        self._void = addx_header(Item(b'', now_ms, 1))
 
     def steps(self):
         journal = self._journal
@@ -283,7 +329,7 @@ class Pack(Replacement):
             item = self._alive.get(place)
             yield self._placeholder if item is None else addition(item, deliveries)
         for item in self._items:
-            yield self._placeholder if item.data is None else addition(item, deliveries)
+            yield self._void if item.data is None else addition(item, deliveries)
 
 
 def _unlink(file):

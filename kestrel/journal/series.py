@@ -2,7 +2,7 @@
 
 from kestrel.journal import names
 
-# So many rotated files from the one that is read back on stay open, so that what is about to be read is not lost if
+# So many rotated files of a queue in read-behind stay open, those first that are read next, so that nothing is lost if
 # somebody deletes or renames them.
 HELD = 64
 
@@ -12,7 +12,8 @@ class Series:
 
     files          list of AppendFile: that of all files, the last one being the current one. ReadBehind goes along it.
     archived_size  bytes in the archived ones
-    unsynced       list of AppendFile: files rotated and not fsynced since, oldest first (D63)
+    unsynced       list of AppendFile: files rotated and not fsynced since, oldest first (D63); those that a start found
+                   are such, because the process before may have ended before it could
 
     Raises OSError when the current file of a new queue (``recovered`` None) cannot be created.
     """
@@ -31,6 +32,7 @@ class Series:
             self._last_ms = 0
         else:
             self.files = recovered.files
+            self.unsynced = self.files[:-1]
             self._last_ms = recovered.last_ms
         self.archived_size = sum([file.size for file in self.files[:-1]])
         if recovered is not None and recovered.reader is not None:
@@ -98,30 +100,40 @@ class Series:
     def replace(self, old, new):
         """A rewrite or a pack put the file ``new`` into the place of ``old``, a list of files from the oldest on."""
         self.files[:len(old)] = [new]
+        if self._reading in old:
+            # read-behind began while the queue was rewritten
+            self._reading = new
         self.archived_size = sum([file.size for file in self.files[:-1]])
         self.unsynced = [file for file in self.unsynced if file not in old]
+
+    def restore(self, lost, file):
+        """``file`` has the content and the name of ``lost``, which somebody removed."""
+        file.archived = lost.archived
+        self.files[self.files.index(lost)] = file
+        self.unsynced = [file if one is lost else one for one in self.unsynced]
+        if self._reading is lost:
+            self._reading = file
 
     # --- open files
 
     def hold(self, reading):
-        """Keep the files from ``reading`` on open (None: only the current one) and close the others."""
+        """Keep the files open from ``reading`` on, and those before it (None: only the current one)."""
         self._reading = reading
-        ahead = -1
-        for file in self.files[:-1]:
-            if file is reading:
-                ahead = 0
-            if 0 <= ahead < HELD:
-                ahead += 1
-                self._try_to_hold(file)
-            elif file not in self.unsynced:
-                self._close(file)
+        held = []
         if reading is not None:
-            self._try_to_hold(self.current)
+            place = self.files.index(reading)
+            held = [self.current, *self.files[place:-1], *self.files[:place]][:HELD]
+            for file in held:
+                self._try_to_hold(file)
+        for file in self.files[:-1]:
+            if file.is_open() and file not in held and file not in self.unsynced:
+                self._close(file)
 
     def synced(self, files):
         """These have been fsynced."""
         if self.unsynced:
-            self.unsynced = [file for file in self.unsynced if file not in files]
+            done = set(files)
+            self.unsynced = [file for file in self.unsynced if file not in done]
             self.hold(self._reading)
 
     def _try_to_hold(self, file):

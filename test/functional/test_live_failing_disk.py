@@ -252,6 +252,19 @@ class OddSpoolTest(SharedServerTest):
         self.crash_and_start()
         self.assertEqual(self.drain('q'), items[1:])
 
+    def test_files_removed_by_hand_are_back_after_a_stop(self):
+        self.begin({'default': LARGE, 'queues': {'behind': {'max_memory_size': 1000}}})
+        items = items_of(20, 100)
+        self.put('q', *items)
+        self.put('behind', *items)
+        for path in self.server.spool.iterdir():
+            path.unlink()
+        self.server.stop()
+        self.start()
+        self.assertEqual(self.drain('q'), items)
+        self.assertEqual(self.drain('behind'), items)
+        self.assertIn('was removed or renamed by somebody', self.log())
+
     def test_current_file_removed_by_hand_before_a_rotation(self):
         self.begin({'default': {**LARGE, 'max_memory_size': 600}})
         items = items_of(20, 100)
