@@ -40,7 +40,7 @@ cdef class RecordReader:
     cdef int _rare(self, int op) except -9
     @cython.locals(block=bytes, position=Py_ssize_t, size='long long')
     cdef Py_ssize_t _end(self, Py_ssize_t before, long long least) except -9
-    @cython.locals(have=Py_ssize_t, wanted='long long')
+    @cython.locals(have=Py_ssize_t, base='long long', wanted='long long')
     cdef _fill(self, long long count)
 
 
