@@ -7,7 +7,7 @@ fails. Paths are bytes. What the system refuses comes out as OSError, unless sai
 import fcntl
 import os
 
-from kestrel.append_file import FILE_MODE, AppendFile
+from kestrel.append_file import ALWAYS, FILE_MODE, AppendFile
 from kestrel.errors import StartError
 
 FOLDER_MODE = 0o750
@@ -177,6 +177,17 @@ class Disk:
         self._durable[path] = max(number, self._durable.get(path, 0))
 
     # --- files
+
+    def fsync_path(self, path):
+        """Make a file durable that is closed, if it is there still."""
+        try:
+            descriptor = self.system.open(path, os.O_RDONLY | ALWAYS)
+        except FileNotFoundError:
+            return      # what a rewrite or a pack replaced it by is durable
+        try:
+            self.system.fsync(descriptor)
+        finally:
+            self.system.close(descriptor)
 
     def open_append(self, path, size=None):
         """-> AppendFile. With ``size`` None it is created now (if it is missing) and open; else it is known

@@ -77,7 +77,7 @@ def recover(disk, clock, log, files, max_memory_size):
         _replay_file(disk, clock, log, files, files.current, replay, series)
     xids = replay.back_out()
     records = b''.join([record.xid_record(record.UNREMOVE, xid) for xid in xids])
-    pending = _append(log, current, records, files.has_current)
+    pending = _append(log, current, records, files.has_current, len(series) == 1)
     last_ms = files.archived[-1][0] if files.archived else 0
     return Recovered(replay, series, last_ms, pending)
 
@@ -156,15 +156,20 @@ def _save_tail(disk, clock, files, file_name, offset, dispensable):
     return ', saved to %s' % _text(dest)
 
 
-def _append(log, current, records, is_there):
-    """Write the back-out records, creating the current file if it is missing; -> those that found no room."""
+def _append(log, current, records, is_there, is_alone):
+    """Write the back-out records, creating the current file if it is missing; -> those that found no room.
+
+    With archived files before it, which may not be durable, it must not become durable (D63): all of them are
+    fsynced when the first record is, and until then a start writes the same once more.
+    """
     if is_there and not records:
         return b''
     try:
         current.open()
         if records:
             current.append(records)
-            current.fsync()
+            if is_alone:
+                current.fsync()
         return b''
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
