@@ -441,7 +441,7 @@ class Journal:
                 ' again', self.shown_name(), self._pending.size, error.strerror)
 
     def _sync_last(self):
-        if not self.file.is_open():
+        if not any([file.is_open() for file in [*self.files.unsynced, self.file]]):
             return      # nothing was written since the start
         try:
             self._syncer.sync_now(self, self._fsync_all)
