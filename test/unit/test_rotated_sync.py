@@ -82,6 +82,7 @@ class RotatedSyncTest(SpoolTest):
                 self.hub.finish_all()
                 self.assertEqual(self.syncs(), ['q'], 'once is enough')
                 journal.close()
+                self.syncs()
 
     def test_one_of_them_that_is_gone_is_passed_over(self):
         names = self.three_files()
