@@ -20,6 +20,7 @@ import ast
 import errno
 import os
 import pathlib
+import random
 import re
 import shutil
 import struct
@@ -434,6 +435,10 @@ class Story:
             test.system.room = {'full': 0, 'free': None}[rest[0]]
         elif word == 'fsync':
             test.system.faults = {'fails': {'fsync': errno.EIO}, 'works': {}}[rest[0]]
+        elif word == 'remove':
+            (test.folder / rest[0]).unlink()
+        elif word == 'look':
+            queue.compactor.look_for_lost_files()
         elif word == 'delete':
             self.collection.delete(b'q')
             test.hub.finish_all()
@@ -619,6 +624,56 @@ class PromiseTest(DocumentTest):
             commit, = story.commits.values()
             while not commit.done:
                 self.assertTrue(self.hub.finish())
+
+
+class DiskUseTest(DocumentTest):
+    """No queue takes more of the disk than the document says, at any moment."""
+
+    SETTINGS = {'default_journal_size': 3000, 'max_memory_size': 2000, 'max_journal_size': 10000,
+                'min_journal_compact_delay': None}
+    ITEM = 100
+
+    def test_bound(self):
+        self.assertIn('the larger of  max_journal_size  and  the live bytes', text())
+        story = Story(self, self.SETTINGS)
+        self.most = 0
+        chance = random.Random(1)
+        # (how many, how likely a step is a put): short, growing, long and steady, shrinking, short, empty at the end
+        for steps, puts in ((400, 0.5), (600, 0.9), (3000, 0.5), (900, 0.1), (600, 0.5), (300, 0)):
+            for _ in range(steps):
+                if chance.random() < puts:
+                    story.do('set x*%d' % self.ITEM)
+                elif chance.random() < 0.5:
+                    story.do('get')
+                else:
+                    story.do('open')
+                    story.do('close')
+                self._check(story.queue)
+                if chance.random() < 0.3 and self.hub.finish():
+                    self._check(story.queue)
+        self.hub.finish_all()
+        self.assertGreater(story.queue.stats.journal_rewrites, 3)
+        self.assertGreater(self.packs, 3)
+        self.assertGreater(self.nearest, 0.7, 'the bound says little')
+        self.assertLess(sum(map(len, self.contents().values())), self.SETTINGS['default_journal_size'])
+        self.stop(story.collection)
+
+    packs = 0
+    nearest = 0.0
+    seen_pack = False
+
+    def _check(self, queue):
+        files = {path.name: path.stat().st_size for path in self.folder.iterdir()}
+        is_pack = queue.reader is not None and any(name.endswith('.pack') for name in files)
+        self.packs += is_pack and not self.seen_pack
+        self.seen_pack = is_pack
+        live = (queue.count + len(queue.opened)) * (self.ITEM + 21) + 5 * len(queue.opened)
+        self.most = max(self.most, live)
+        # the item and its record, its removal, its placeholder in the last pack and in the new one
+        backlog = self.most // (self.ITEM + 21) * (self.ITEM + 21 + 10 + 2 * 21)
+        bound = max(self.SETTINGS['max_journal_size'], live) + backlog + 2 * self.SETTINGS['max_memory_size']
+        self.assertLessEqual(sum(files.values()), bound, files)
+        self.nearest = max(self.nearest, sum(files.values()) / bound)
 
 
 class NameTest(DocumentTest):
