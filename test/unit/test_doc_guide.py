@@ -27,7 +27,8 @@ def quoted():
     """[(a line as it is quoted, does the text say WARNING)] of the section about journals."""
     section = DOCUMENT.read_text().partition('\n### Lines about journals\n')[2].partition('\n## ')[0]
     entries = re.split(r'^\* ', section, flags=re.MULTILINE)[1:]
-    return [(line, 'WARNING' in entry) for entry in entries for line in re.findall(r'^(?:  )?`(.*)`$', entry, re.MULTILINE)]
+    return [(line, 'WARNING' in entry) for entry in entries
+            for line in re.findall(r'^(?:  )?`(.*)`$', entry, re.MULTILINE)]
 
 
 class LogLineTest(unittest.TestCase):
