@@ -25,9 +25,10 @@ import re
 import shutil
 import struct
 import tempfile
+from unittest import mock
 
 from kestrel.errors import JournalError
-from kestrel.journal import compaction, names, record
+from kestrel.journal import compaction, names, pending, record
 from kestrel.journal.record import ADD, ADD_FLAGS, CONTINUE, END, RecordReader
 from kestrel.journal.replay import Replay
 from kestrel.journal.sync import Syncer
@@ -433,6 +434,10 @@ class Story:
             test.hub.advance(seconds(rest[0]))
         elif word == 'disk':
             test.system.room = {'full': 0, 'free': None}[rest[0]]
+        elif word == 'limit':
+            limit = mock.patch.object(pending, 'LIMIT', int(rest[0]))
+            limit.start()
+            test.addCleanup(limit.stop)
         elif word == 'fsync':
             test.system.faults = {'fails': {'fsync': errno.EIO}, 'works': {}}[rest[0]]
         elif word == 'remove':
