@@ -257,7 +257,11 @@ class SyncJob:
         """Do it. Nothing is done after ``close``."""
         system = self._disk.system
         while self._paths:
-            self._disk.fsync_path(self._paths.pop())
+            try:
+                self._disk.fsync_path(self._paths.pop())
+            except OSError:
+                self.close()
+                raise
         while self._held:
             descriptor = self._held.pop()
             try:

@@ -65,6 +65,8 @@ class ReadBehind:
     def _was_cut(self):
         """Has somebody else made the file shorter? Then it ends behind its last whole record."""
         file = self.file
+        if not file.is_open():
+            return False        # it could not be opened: gone, or there is no descriptor left
         length = file.length()
         if length >= file.size:
             return False

@@ -1,4 +1,4 @@
-"""A queue whose journal is compacted: every system call readable, and what a start on its spool would bring."""
+"""A queue whose journal is compacted: every system call readable, and what a start would bring."""
 
 import errno
 import os
@@ -15,12 +15,14 @@ from support.spool import FaultySystem, SpoolTest
 # What an ADDX has in front of its data, bytes.
 HEADER = 21
 LARGE = 1 << 30
+NEVER_COMPACTED = {'default_journal_size': LARGE, 'max_journal_size': LARGE, 'max_memory_size': LARGE}
 
 
 class ToldSystem(FaultySystem):
     """Tells what it is asked to do.
 
-    told     ['create q~~1', 'write q~~1', 'fsync .', 'rename q q.1', 'unlink q.1', 'cut q', ...]: what changes or syncs
+    told     what changes or syncs something: 'create q~~1', 'write q~~1', 'fsync .', 'rename q q.1',
+             'unlink q.1', 'cut q'
     failing  these numbers of ``told``, counted from 0, fail with EIO
     after    called after each of them that has worked, or None
     """
@@ -80,10 +82,10 @@ class CompactedTest(SpoolTest):
 
     def begin(self, recovered=None, sync_journal=None, **settings):
         """A new queue, or what was found in the spool."""
-        sizes = {'default_journal_size': LARGE, 'max_journal_size': LARGE, 'max_memory_size': LARGE, **settings}
+        settings = {**NEVER_COMPACTED, **settings}
         journal = self.journal(sync_journal=sync_journal, recovered=recovered)
-        self.queue = make_queue(self.clock, journal, recovered=recovered, keep_journal=True, sync_journal=sync_journal,
-                                **sizes)
+        self.queue = make_queue(self.clock, journal, recovered=recovered, keep_journal=True,
+                                sync_journal=sync_journal, **settings)
         self.compactor = self.queue.compactor
         return self.queue
 
@@ -96,6 +98,10 @@ class CompactedTest(SpoolTest):
     def change(self, **settings):
         """As a reload does."""
         self.queue.configure(self.queue.settings.replaced(**settings))
+
+    def compact_no_more(self):
+        """What is under way goes on, and read-behind stays as it is."""
+        self.compactor.configure(self.queue.settings.replaced(**NEVER_COMPACTED))
 
     def put(self, *datas, flags=0):
         """-> the answer to the last one."""

@@ -226,7 +226,8 @@ class RotationTest(CompactedTest):
                 self.put(b'three', b'four')
                 self.assertTrue(self.system.told[number].startswith(words))
                 self.assertEqual(self.files(), ['q'])
-                self.assertIn('ERROR journal of queue q could not rotate its file: Input/output error', self.log.lines)
+                self.assertIn('ERROR journal of queue q could not rotate its file: Input/output error',
+                              self.log.lines)
                 self.assertEqual(len(self.after_a_start()), 5)
                 self.clock.advance(0.9)
                 self.put(b'five')
@@ -421,7 +422,53 @@ class SuspectTest(CompactedTest):
         self.assertIsNotNone(refused.error)
         self.assertEqual(self.records(), 'A[one] A[two] A[three]')
         self.assertEqual((self.queue.count, self.get(2)), (2, [b'one', b'three']))
-        self.assertEqual(self.records(), 'A[one] A[two] A[three] R R R', 'the refused one is taken off in its turn')
+        self.assertEqual(self.records(), 'A[one] A[two] A[three] R R R', 'the refused one too, in its turn')
+
+    def begin_rewrite_without_a_void(self, **settings):
+        """A refused put stands between ``one`` and ``three``; -> the commit that waits for a rewrite without it."""
+        self.begin(sync_journal=None, **settings)
+        self.put(b'one')
+        self.queue.put(b'two', 0, 0, True)
+        self.put(b'three')
+        self.system.faults['fsync'] = errno.EIO
+        self.hub.finish_all()
+        self.system.faults.clear()
+        commit = self.queue.put(b'four', 0, 0, True)
+        self.hub.turn()
+        self.assertTrue(self.compactor.rewriting)
+        return commit
+
+    def test_a_void_item_that_leaves_during_the_rewrite_that_leaves_it_out(self):
+        """The rewrite has become wrong: another one begins, behind the REMOVE of the void item."""
+        for turns in range(4):
+            with self.subTest(turns=turns):
+                commit = self.begin_rewrite_without_a_void()
+                for _ in range(turns):
+                    self.work()
+                self.assertEqual(self.get(), [b'one'])
+                self.settle()
+                self.assertIsNone(commit.error)
+                self.assertEqual(self.in_memory(), [b'three', b'four'])
+                self.check_start()
+                self.queue.delete()
+                self.settle()
+
+    def test_a_flush_during_the_rewrite_that_leaves_it_out(self):
+        self.begin_rewrite_without_a_void()
+        self.queue.flush()
+        self.settle()
+        self.assertEqual(self.in_memory(), [b'four'])
+        self.check_start()
+
+    def test_no_other_rewrite_begins_if_the_queue_is_in_read_behind_by_then(self):
+        commit = self.begin_rewrite_without_a_void(max_memory_size=30)
+        for number in range(5):
+            self.put(b'%d' % number * 10)
+        self.assertIsNotNone(self.queue.reader)
+        self.assertEqual(self.get(), [b'one'])
+        self.settle()
+        self.assertIsNotNone(commit.error, 'a rewrite would lose what is on disk')
+        self.assertEqual([data for data in self.after_a_start() if data != b'four'], self.get(6))
 
     def test_who_waits_for_the_rewrite_of_a_queue_that_is_deleted_is_refused(self):
         self.begin(sync_journal=0)

@@ -263,7 +263,8 @@ class BusyRewriteTest(CompactedTest):
         self.put(b'late')
         self.hub.finish_all()
         self.assertEqual(self.files(), ['q'])
-        self.assertIn('ERROR journal of queue q could not be rewritten: No space left on device', self.log.lines)
+        self.assertIn('ERROR journal of queue q could not be rewritten: No space left on device',
+                      self.log.lines)
         self.check_start()
 
     def test_read_behind_that_begins_meanwhile(self):
@@ -282,7 +283,7 @@ class BusyRewriteTest(CompactedTest):
 
 
 class PackStepsTest(StepsTest):
-    """A queue in read-behind: three files of two items, then more; the reader is about to leave the second file."""
+    """A queue in read-behind with files of two items; the reader is about to leave the second one."""
 
     first = 'q.%d' % THEN
     last = 'q.%d' % (THEN + 1)      # the file of the checkpoint
@@ -317,8 +318,7 @@ class PackStepsTest(StepsTest):
         self.hub.advance(3600)      # all is fsynced
         self.hub.finish_all()
         self.assertEqual(self.queue.journal.files.unsynced, [])
-        # no more rotations
-        self.compactor.configure(self.queue.settings.replaced(max_memory_size=1 << 30, max_journal_size=1 << 30))
+        self.compact_no_more()
         self.get(2)
         self.put(self.item(5))
 
@@ -381,8 +381,8 @@ class PackedContentTest(CompactedTest):
     """What a packed file holds, record by record, whatever happened since the checkpoint (D40)."""
 
     def prepare(self, opened=2, flags=0):
-        """The open reads 1 and 2 of ``one`` and ``two``, then ``a`` to ``d`` in memory, ``e`` and ``f`` on disk: all in
-        the file of a checkpoint. ``g`` stands in the next one."""
+        """The open reads 1 and 2 of ``one`` and ``two``, then ``a`` to ``d`` in memory, ``e`` and ``f`` on
+        disk: all in the file of a checkpoint. ``g`` stands in the next one."""
         self.begin()
         self.put(b'one', b'two', flags=flags)
         self.open(opened)
@@ -393,7 +393,7 @@ class PackedContentTest(CompactedTest):
         self.compactor.configure(self.queue.settings.replaced(max_journal_size=-1))
         self.put(b'g' * 10)
         self.assertIsNotNone(self.queue.checkpoint)
-        self.compactor.configure(self.queue.settings.replaced(max_memory_size=1 << 30))
+        self.compact_no_more()
 
     def pack(self):
         """Take items until the reader leaves the file; -> what was packed."""
@@ -457,7 +457,7 @@ class PackedContentTest(CompactedTest):
         self.queue.unremove(1)
         self.assertIsNone(self.compactor.job)
         self.change(max_memory_size=100)
-        self.compactor.configure(self.queue.settings.replaced(max_memory_size=1 << 30, max_journal_size=1 << 30))
+        self.compact_no_more()
         self.open()     # a once more: all moves up, and the reader leaves the file
         self.assertIsNotNone(self.compactor.job)
         self.assertEqual(self.pack(), 'A[a] A[b] A[c] A[d] A[e] A[f]')
