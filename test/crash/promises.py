@@ -16,9 +16,11 @@ happened, what began after T has not. An open read counts as there, it comes bac
       sync_journal = a period  all that had ended when the workload saw that everything was fsynced ('settled')
       any                      all that had ended when the server had stopped ('stopped': closing fsyncs, D63)
   And it is one T for the whole queue: the order of the queue is the order of its journal (D9), so a put that is there
-  has all before it there. Only a power loss that leaves a gap (rebuild.py) weakens this, and only where
-  ``sync_journal`` is ``never`` or a period: there the fsync of a rotated file may follow in the background (D63), so that
-  its last records may be missing while the next file has some; positional removals then hit others.
+  has all before it there. Only a power loss that leaves a gap (rebuild.py) weakens this: the fsync of a rotated file
+  follows in the background (D63), so that its last records may be missing while the system has already written some
+  of the next file; positional removals then hit others. It does so only until something behind the gap was promised:
+  a durable answer makes all files before it durable.
+  A queue that is being deleted is an exception: it has lost its oldest files, and of the others what was not promised.
 * Whenever: no item twice, none that nobody put (the empty placeholders of packed files are such), and the order:
   what was open at T, in the order in which it was opened; what had been put back, the last first; what never was
   open, in the order of its puts. Of requests that overlapped any order will do.
@@ -91,7 +93,8 @@ class Queue:
                 operations.append(entry.operation)
             elif what == 'end':
                 entry.operation.end = place
-        for operation in operations:
+        operations = [operation for operation in operations if operation.items or operation.kind in WIPING]
+        for operation in sorted(operations, key=_is_no_put):
             self._live(operation)
         for operation in operations:
             if operation.kind in WIPING:
@@ -124,18 +127,18 @@ class Queue:
                 if wipe.kind == 'delete' or life.waits_at(wipe.begin):
                     life.gone = wipe
 
-    def complaints(self, crash, found, power_loss, gap=False):
+    def complaints(self, crash, found, power_loss, gap=None):
         """What is wrong with a recovered queue, list of str.
 
         crash       place in the log before which it happened
         found       its items, head first
         power_loss  else only the process crashed
-        gap         contents are missing in the middle (see above), for queues where they may
+        gap         the place of what is missing in the middle (see above), or None
         """
         wrong = ['%s came twice' % shown(item) for item in {item for item in found if found.count(item) > 1}]
         begun = {item for item, life in self.lives.items() if life.put.begin < crash}
         wrong += ['%s: nobody had put that' % shown(item) for item in found if item not in begun]
-        if wrong or gap:
+        if wrong or gap is not None and not self._is_promised(gap, crash):
             return wrong
         present = set(found)
         lowest, bad = self._lowest(crash, present) if power_loss else (crash, [])
@@ -150,12 +153,34 @@ class Queue:
                 bad.append((life.put.end + 1, life.gone_begin))
         moments = self._moments(lowest, highest, bad)
         if not moments:
+            if power_loss and self._is_being_deleted(crash, present):
+                return self._came_again(crash, present)
             return self._explained(crash, present, power_loss)
         for moment in moments:
             wrong = self._disorder(found, moment)
             if not wrong:
                 break
         return wrong
+
+    def _is_promised(self, place, crash):
+        """Was anything promised before ``crash`` that made durable what was written at ``place``?"""
+        return any(place < settled < crash for settled in self._settled) or any(
+            operation is not None and operation.durable and place < operation.begin and operation.end < crash
+            for life in self.lives.values() for operation in (life.put, life.gone))
+
+    def _is_being_deleted(self, crash, present):
+        """Can some files be gone by a deletion, the others being those of an earlier moment?"""
+        begun = max([life.gone.begin for life in self.lives.values()
+                     if life.gone and life.gone.kind == 'delete' and life.gone.begin < crash], default=None)
+        if begun is None or any(begun < settled < crash for settled in self._settled):
+            return False
+        return not any(life.put.begin > begun and (life.item in present or life.put.durable and life.put.end < crash)
+                       for life in self.lives.values())
+
+    def _came_again(self, crash, present):
+        return ['%s came again after an answered %s' % (shown(item), life.gone.kind)
+                for item, life in self.lives.items()
+                if item in present and life.gone_end < crash and life.gone.durable]
 
     def _lowest(self, crash, present):
         """-> (the earliest T after a power loss; [(from, to)] where T cannot be for what was promised)."""
@@ -221,7 +246,10 @@ class Queue:
             aborts = [operation for operation in life.aborts if operation.begin < moment]
             if not opens:
                 fresh.append(life)
-            elif opens[-1].end >= moment or (len(aborts) == len(opens) and aborts[-1].end >= moment):
+            elif opens[-1].end >= moment:
+                if len(opens) > 1:
+                    others.append(life)
+            elif len(aborts) == len(opens) and aborts[-1].end >= moment:
                 others.append(life)
             elif len(aborts) < len(opens):
                 held.append((opens[-1], life))
@@ -235,6 +263,10 @@ class Queue:
         wrong += _mixed(groups[0], groups[1], place, 'open', 'put back')
         wrong += _mixed(groups[0] + groups[1] + [life.item for life in others], groups[2], place, 'once open', 'never open')
         return wrong
+
+
+def _is_no_put(operation):
+    return operation.kind != 'put'
 
 
 def _descents(pairs, place, word, reverse=False):

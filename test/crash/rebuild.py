@@ -7,13 +7,16 @@ power loss     Of a file what was written before its last successful fsync began
                from its beginning is, cut at any byte: files are appended to and grow in order. Files know nothing of
                each other, so a later write to one may be there and an earlier one to another missing.
                Of the names in a folder all changes before its last fsync are there, and of the later ones any number
-               from the first on: all file systems with a journal of their metadata keep that order. Names and
+               from the first on: all file systems with a journal of their metadata keep that order. What the server
+               does not rely on is not assumed: while a packed or rewritten file is put in place, deletions may
+               overtake everything else and be overtaken (D43 has an fsync of the folder after each step). Names and
                contents know nothing of each other: a file may have its new name and none of its data, and an fsync of a
                file does nothing for its name.
 
 A spool is {name, bytes: content, bytes}.
 """
 
+import copy
 import struct
 
 from crash.recorder import Create, Cut, FolderSynced, MakeFolder, Note, Rename, Synced, Unlink, Write
@@ -82,6 +85,13 @@ class _File:
             contents.append(_applied(contents[-1], call))
         return contents
 
+    def first_missing(self, content):
+        """The place of the first call of which ``content`` does not have everything."""
+        for (place, _), whole in zip(self.pending, self.steps()[1:]):
+            if len(content) < len(whole) or not content.startswith(whole):
+                return place
+        return None
+
     def torn(self):
         """[(what it is, content)] for pending writes of which a part went in."""
         found = []
@@ -105,15 +115,25 @@ class Machine:
     """A computer that does the calls of a log, one after the other, and may crash after each.
 
     ``apply`` it each entry; then ``process_crashes`` and ``power_losses`` -> [(what happened, str; spool; gap)].
-    ``gap``: contents were lost in the middle of a queue's files, not only at their end.
+    ``gap``: where contents were lost in the middle of a queue's files, not only at their end, the place of the first
+    call that is missing; else None.
     """
 
     def __init__(self, names, files):
         self._durable_names = dict(names)
         self._names = dict(names)
         self._pending_names = []            # [(place, call)]
+        self._loose = set()                 # places of deletions that know no order
         self._files = {number: _File(content) for number, content in files.items()}
         self._last = None
+
+    def copy(self):
+        """-> another one in the same state."""
+        return copy.deepcopy(self)
+
+    def files(self):
+        """-> {name: file} of now."""
+        return dict(self._names)
 
     def apply(self, place, call):
         """``place``: where it stands in the log."""
@@ -122,6 +142,8 @@ class Machine:
             self._files[call.file] = _File()
         if isinstance(call, NAMES):
             self._pending_names.append((place, call))
+            if isinstance(call, Unlink) and any(name.endswith(b'.pack') for name in self._names):
+                self._loose.add(place)
             _rename(self._names, call)
         elif isinstance(call, (Write, Cut)):
             self._files[call.file].add(place, call)
@@ -149,14 +171,14 @@ class Machine:
 
     def process_crashes(self):
         spool = self._spool(self._names, {})
-        crashes = [('process crash', spool, False)]
+        crashes = [('process crash', spool, None)]
         call = self._last
         if isinstance(call, Write):
             name = next((name for name, file in self._names.items() if file == call.file), None)
             if name is not None:
                 before = spool[name][:call.offset]
                 crashes += [('process crash after %d of %d bytes of the write to %s' % (cut, len(call.data), name.decode()),
-                             {**spool, name: before + call.data[:cut]}, False) for cut in torn_inside(call.data)]
+                             {**spool, name: before + call.data[:cut]}, None) for cut in torn_inside(call.data)]
         return crashes
 
     def power_losses(self, random):
@@ -169,7 +191,7 @@ class Machine:
                 key = frozenset(spool.items())
                 if key not in seen:
                     seen.add(key)
-                    losses.append(('power loss, %s, %s' % (label, what), spool, self._has_gap(names, contents)))
+                    losses.append(('power loss, %s, %s' % (label, what), spool, self._gap(names, contents)))
         return losses
 
     def _name_steps(self):
@@ -180,6 +202,15 @@ class Machine:
         for number, (_, change) in enumerate(self._pending_names, 1):
             _rename(names, change)
             steps.append(('%d of %d changed names' % (number, count), dict(names)))
+        loose = [change for place, change in self._pending_names if place in self._loose]
+        others = [change for place, change in self._pending_names if place not in self._loose]
+        if loose and others:
+            for number in range(len(others) + 1):
+                for word, deleted in (('before', loose), ('behind', [])):
+                    names = dict(self._durable_names)
+                    for change in others[:number] + deleted:
+                        _rename(names, change)
+                    steps.append(('%d of %d changed names, all deletions %s them' % (number, len(others), word), names))
         return steps
 
     def _contents(self, names, random):
@@ -205,18 +236,19 @@ class Machine:
                 mixes.append(('mixture %d' % number, mix))
         return mixes
 
-    def _has_gap(self, names, contents):
-        """Is something missing from a file behind which others hold something that is not durable?"""
+    def _gap(self, names, contents):
+        """-> the place of the first call that is missing from a file behind which others hold something; or None."""
         order = sorted((name for name in names if names[name] and b'~' not in name and b'/' not in name),
                        key=replay_order)
-        short = False
+        first = None
         for name in order:
             file = self._files[names[name]]
             content = contents.get(names[name], file.full)
-            if short and len(content) > 0:
-                return True
-            short = short or content != file.full
-        return False
+            if first is not None and len(content) > 0:
+                return first
+            if first is None and content != file.full:
+                first = file.first_missing(content)
+        return None
 
     def _spool(self, names, contents):
         return {name: contents[file] if file in contents else self._files[file].full
@@ -238,7 +270,7 @@ def _rename(names, call):
     elif isinstance(call, Rename):
         names[call.new] = names.pop(call.old)
     else:
-        del names[call.name]
+        names.pop(call.name, None)          # it may overtake what gave it this name
 
 
 def split(recorder):

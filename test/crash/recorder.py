@@ -74,17 +74,17 @@ class Recorder:
     """The module os, as far as Disk needs it; used from several threads.
 
     folder  bytes, absolute: the spool. What happens elsewhere is done but not noted.
-    fsyncs  false: fsyncs are noted and not done, for tests in which only the log counts
+    fsync   what is called with a descriptor to fsync it: something else in tests in which only the log counts
 
     ``files`` {number: content} and ``names`` {name: number} are what was there before.
     """
 
     path = os.path
 
-    def __init__(self, folder, fsyncs=True):
+    def __init__(self, folder, fsync=os.fsync):
         self.log = []
         self.folder = folder
-        self._fsyncs = fsyncs
+        self._fsync = fsync
         self._lock = threading.Lock()
         self._next = 0
         self._now = {}          # name: file, at present
@@ -151,6 +151,11 @@ class Recorder:
             self._open.pop(descriptor, None)
             os.close(descriptor)
 
+    def close_all(self):
+        """What the end of the process does."""
+        for descriptor in list(self._open):
+            self.close(descriptor)
+
     # --- contents
 
     def write(self, descriptor, data):
@@ -211,10 +216,7 @@ class Recorder:
         with self._lock:
             target = self._open.get(descriptor)
             covers = len(self.log)
-        if self._fsyncs:
-            os.fsync(descriptor)
-        else:
-            os.fstat(descriptor)
+        self._fsync(descriptor)
         if target is None:
             return
         with self._lock:
