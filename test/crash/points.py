@@ -1,4 +1,4 @@
-"""Crash points: what real recoveries make of the spools of a Machine, compared with the promises to its clients."""
+"""Crash points: what real recoveries make of the spools of a Machine, compared with what was promised."""
 
 import logging
 import os
@@ -8,8 +8,8 @@ from crash.damage import Model
 from crash.process import pause
 from crash.promises import Queue
 from crash.rebuild import NAMES, Machine, split
-from crash.recorder import Recorder, Rename, Unlink, read_spool, write_spool
-from crash.workload import DEFAULTS, settings_of
+from crash.recorder import Recorder, Rename, read_spool, write_spool
+from crash.tiny import DEFAULTS, settings_of
 from kestrel.disk import Disk
 from kestrel.queue_collection import QueueCollection
 from kestrel.stats import ServerStats
@@ -68,11 +68,11 @@ class Points:
     folder   a path, bytes: where spools are rebuilt; it is made and emptied
     chance   random.Random, for the choice
     recorder the Recorder of a workload
-    share    of the places that are looked at, 0..1; of those near changed names ``near``, of those where a packed or
-             rewritten file is put in place ``placing``
+    share    of the places that are looked at, 0..1; of those near changed names ``near``, of those where a
+             packed or rewritten file is put in place ``placing``
     most     spools that are looked at there, None: all
-    deep     how likely it is that crashes of the recovery after a process crash are looked at, too; of one after a
-             power loss a fifth of that
+    deep     how likely it is that crashes of the recovery after a process crash are looked at, too; of one
+             after a power loss a fifth of that
 
     places, spools, deeper  how many were looked at: places, spools, spools of crashed recoveries
     complaints  [str]
@@ -100,8 +100,8 @@ class Points:
         shares = {}
         for number, (_, entry) in enumerate(entries):
             if isinstance(entry, NAMES):
-                placing = isinstance(entry, (Rename, Unlink)) and entry[0].endswith(b'.pack')
-                share = self.placing if placing or isinstance(entry, Rename) and b'~' in entry.old else self.near
+                placing = isinstance(entry, Rename) and (b'~' in entry.old or entry.old.endswith(b'.pack'))
+                share = self.placing if placing else self.near
                 for beside in range(number - NEAR, number + NEAR + 1):
                     shares[beside] = max(share, shares.get(beside, 0))
         for number, (place, entry) in enumerate(entries):
@@ -145,7 +145,8 @@ class Points:
 
     def tell(self, queue, crash, what, wrong):
         if wrong:
-            self.complaints.append('queue %s, before %d, %s: %s' % (queue.decode(), crash, what, '; '.join(wrong[:3])))
+            self.complaints.append('queue %s, before %d, %s: %s' % (
+                queue.decode(), crash, what, '; '.join(wrong[:3])))
 
     def check_recovery(self, queue, promised, machine, crash, what, spool, power_loss, gap):
         """The recovery crashes, too."""
@@ -169,9 +170,10 @@ class Points:
             for then, spool, more_gap, is_loss in found:
                 self.deeper += 1
                 told = '%s, then after %d calls of its recovery %s' % (what, number + 1, then)
-                # what was cut off is durable elsewhere before it goes, but not a file that was not durable itself
+                # what was cut off is durable elsewhere before it goes, unless it was not durable itself
                 kept = () if is_loss and not power_loss else saved
-                self.check_spool(queue, promised, crash, told, spool, is_loss, more_gap if gap is None else gap, kept)
+                more_gap = more_gap if gap is None else gap
+                self.check_spool(queue, promised, crash, told, spool, is_loss, more_gap, kept)
 
 
 def _after(machine, what, recorder):

@@ -1,4 +1,4 @@
-"""One server process without sockets whose threads are greenlets: it ends, and they pause, where a test says so.
+"""One server process without sockets: it ends where a test says so, and its threads pause there.
 
 It consists of the real parts, as ``server.py`` connects them; its files are those of a Recorder.
 """
@@ -19,8 +19,8 @@ from support.fakes import SERVER_DEFAULTS, FakeConnection, FakeControl
 from support.spool import MovedHub
 
 MOST_THREADS = {'syncs': SYNC_THREADS, 'jobs': JOB_THREADS}
-CALLS = ('open', 'close', 'dup', 'write', 'writev', 'pwrite', 'ftruncate', 'rename', 'replace', 'unlink', 'mkdir',
-         'fsync', 'fdatasync')
+CALLS = ('open', 'close', 'dup', 'write', 'writev', 'pwrite', 'ftruncate', 'rename', 'replace', 'unlink',
+         'mkdir', 'fsync', 'fdatasync')
 
 
 class Thread(greenlet):
@@ -28,15 +28,17 @@ class Thread(greenlet):
 
 
 def pause(descriptor=None):
-    """Let others run for a while, if this is a thread. With it as its ``fsync`` a Recorder has fsyncs during which
-    others go on."""
+    """Let others run for a while, if this is a thread.
+
+    With it as its ``fsync`` a Recorder has fsyncs during which others go on.
+    """
     current = getcurrent()
     if isinstance(current, Thread):
         current.parent.switch()
 
 
 class System:
-    """The module os of one process: threads pause before each call, and nothing is done once the process has ended."""
+    """The module os of one process: threads pause before each call; once it has ended nothing is done."""
 
     def __init__(self, recorder):
         self.ended = False
@@ -59,8 +61,8 @@ class System:
 
 
 class ThreadedHub(MovedHub):
-    """A hub with Threads; each of them goes on by one call of the system, and the hub hears of their results, in
-    ``work``."""
+    """A hub with Threads; in ``work`` one of them goes on by one call of the system, or the hub hears of its
+    result."""
 
     def __init__(self, clock, chance):
         super().__init__(clock)

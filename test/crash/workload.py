@@ -12,31 +12,14 @@ import tempfile
 
 from crash.process import Process, pause
 from crash.promises import Operation
-from crash.rebuild import Create, Rename, Write, queue_of
 from crash.recorder import Recorder
+from crash.tiny import DEFAULTS, some_queues
 from support.clock import MovedClock
-from support.fakes import FakeConfig, queue_settings
+from support.fakes import FakeConfig
 from support.spool import LogLines
 
-MS = 1000       # in the unit of settings
 CLIENTS = 6
 MOST_OPEN = 5   # of one client in one queue
-
-# Read-behind, rotation, packing; rewriting while items wait.
-BEHIND = {'default_journal_size': 300, 'max_memory_size': 150, 'max_journal_size': 500}
-ROOMY = {'default_journal_size': 300, 'max_memory_size': 700, 'max_journal_size': 900}
-SYNC = {'never': None, 'each': 0, 'period': 10 * MS}
-QUEUES = {
-    **{b'%b-behind' % word.encode(): {**BEHIND, 'sync_journal': sync} for word, sync in SYNC.items()},
-    **{b'%b-roomy' % word.encode(): {**ROOMY, 'sync_journal': sync} for word, sync in SYNC.items()},
-    **{b'%b-small' % word.encode(): {**BEHIND, 'sync_journal': sync, 'max_items': 6, 'discard_old_when_full': True}
-       for word, sync in SYNC.items()},
-}
-DEFAULTS = {'keep_journal': True, 'min_journal_compact_delay': 20 * MS}
-
-
-def settings_of(queue):
-    return queue_settings(**{**DEFAULTS, **QUEUES[queue]})
 
 
 class Contents:
@@ -45,8 +28,8 @@ class Contents:
     waiting  all that were put and not taken out, head first, those that wait for an fsync included
     opened   in the order in which they were opened
     expiry   {key: ms}
-    killed   a process that wrote to its files was killed, and nothing has been written since: then nobody has fsynced
-             what that one had not. ``first``: the current file after the start and its size
+    killed   a process that wrote to its files was killed, and nothing has been written since: then nobody
+             has fsynced what that one had not. ``first``: the current file after the start and its size
     dropped  how many the queue says it has dropped, and which instance of it
     drop     the Operation, of which the begin is noted already, that gets what the queue drops next, or None
     """
@@ -65,9 +48,9 @@ class Contents:
 class Client:
     """A session and what it has open: {queue: [key, or None if its queue was deleted]}."""
 
-    def __init__(self, process):
+    def __init__(self, process, queues):
         self.session = process.client()
-        self.opened = {queue: [] for queue in QUEUES}
+        self.opened = {queue: [] for queue in queues}
         self.request = None
         self.queue = None
 
@@ -89,8 +72,9 @@ class Workload:
         self.log = LogLines()
         self.logger = logging.Logger('workload')
         self.logger.addHandler(self.log)
-        self.contents = {queue: Contents() for queue in QUEUES}
-        self.filling = dict.fromkeys(QUEUES, True)
+        self.queues = some_queues(chance)
+        self.contents = {queue: Contents() for queue in self.queues}
+        self.filling = dict.fromkeys(self.queues, True)
         self.numbers = itertools.count(1)
         self.counts = collections.Counter()
         self.process = None
@@ -105,8 +89,9 @@ class Workload:
 
     def start(self):
         self.counts['start'] += 1
-        self.process = Process(self.recorder, self.clock, FakeConfig(QUEUES, **DEFAULTS), self.logger, self.chance)
-        self.clients = [Client(self.process) for _ in range(CLIENTS)]
+        config = FakeConfig(self.queues, **DEFAULTS)
+        self.process = Process(self.recorder, self.clock, config, self.logger, self.chance)
+        self.clients = [Client(self.process, self.queues) for _ in range(CLIENTS)]
         for name, contents in self.contents.items():
             contents.instance = self.process.collection.lookup(name)
             contents.dropped = 0
@@ -130,10 +115,8 @@ class Workload:
         for contents in self.contents.values():
             self.look_for_writes(contents)
         self.process.stop()
-        for name, contents in self.contents.items():
-            # nobody makes the end of a queue durable
-            if not contents.killed and contents.instance is not None:
-                self.recorder.note('stopped', Operation('stopped', name))
+        for name in self.queues:
+            self.note_durable('stopped', name)
         self.process.end()
         self.start()
 
@@ -173,8 +156,14 @@ class Workload:
         self.finish()
         for name, contents in self.contents.items():
             self.look_for_writes(contents)
-            if contents.instance is not None and not contents.killed and QUEUES[name]['sync_journal'] is not None:
-                self.recorder.note('settled', Operation('settled', name))
+            if self.queues[name]['sync_journal'] is not None:
+                self.note_durable('settled', name)
+
+    def note_durable(self, what, name):
+        contents = self.contents[name]
+        # nobody makes the end of a queue durable
+        if contents.instance is not None and not contents.killed:
+            self.recorder.note(what, Operation(what, name))
 
     @staticmethod
     def current(queue):
@@ -210,7 +199,7 @@ class Workload:
         """The queue may drop items from here on: those that have expired, or one to make room."""
         contents = self.contents[name]
         keys = (*contents.waiting, *contents.opened)
-        if len(contents.waiting) >= QUEUES[name].get('max_items', math.inf) or any(
+        if len(contents.waiting) >= self.queues[name].get('max_items', math.inf) or any(
                 0 < contents.expiry[key] < now for key in keys):
             contents.drop = self.begin('get', name)
 
@@ -231,16 +220,24 @@ class Workload:
         self.recorder.note('end', drop)
 
     def note_all_drops(self):
-        for name in QUEUES:
+        for name in self.queues:
             self.note_drops(name)
 
     # --- requests
+
+    def do_all(self, steps):
+        """So many steps; each kind of end of the process is among them."""
+        for happening in (self.settle, self.stop, self.kill):
+            for _ in range(steps // 3):
+                self.step()
+            happening()
+            self.note_all_drops()
 
     def step(self):
         """Something happens."""
         happening = self.chance.choices(
             (self.some_request, self.work, self.pass_time, self.settle, self.stop, self.kill),
-            (60, 25, 5, 0.4, 0.35, 0.35))[0]
+            (60, 25, 5, 0.4, 0.12, 0.15))[0]
         happening()
         self.note_all_drops()
 
@@ -255,10 +252,10 @@ class Workload:
         client = self.chance.choice(self.clients)
         if client.is_busy():
             return
-        name = self.chance.choice(list(QUEUES))
+        name = self.chance.choice(list(self.queues))
         if self.chance.random() < 0.03:
             self.filling[name] = not self.filling[name]
-        requests = {self.put: 70 if self.filling[name] else 30, self.get: 15, self.open: 25, self.flush: 0.9,
+        requests = {self.put: 90 if self.filling[name] else 12, self.get: 15, self.open: 25, self.flush: 0.9,
                     self.delete: 0.7, self.sweep: 2}
         if client.opened[name]:
             requests.update({self.confirm: 60, self.abort: 12, self.hang_up_once: 1})
@@ -283,7 +280,7 @@ class Workload:
         contents = self.contents[name]
         self.counts['sync put'] += durable
         self.counts['flags'] += key[1] > 0
-        operation = self.begin('put', name, [key], durable or QUEUES[name]['sync_journal'] == 0)
+        operation = self.begin('put', name, [key], durable or self.queues[name]['sync_journal'] == 0)
         answers = []
 
         def request():
@@ -297,8 +294,14 @@ class Workload:
             contents.dropped = 0
         self.note_drops(name)
         if answers and not answers[0]:
-            raise AssertionError('%r refuses a put' % name)
-        self.counts['shared fsync'] += sum(1 for other in self.clients if other.is_busy() and other.queue == name) > 1
+            if not queue.tail:
+                raise AssertionError('%r refuses a put' % name)
+            # it is full of puts that wait for their fsync, which cannot be discarded
+            operation.items.clear()
+            self.counts['refused'] += 1
+            return
+        waiting = [other for other in self.clients if other.is_busy() and other.queue == name]
+        self.counts['shared fsync'] += len(waiting) > 1
         contents.waiting.append(key)
         contents.expiry[key] = expiry
 
@@ -326,7 +329,7 @@ class Workload:
     def confirm(self, client, name):
         count = self.chance.randint(1, len(client.opened[name]))
         keys = self._released(client, name, count)
-        operation = self.begin('close', name, keys, QUEUES[name]['sync_journal'] == 0)
+        operation = self.begin('close', name, keys, self.queues[name]['sync_journal'] == 0)
 
         def request():
             client.session.confirm(name, count)
@@ -350,12 +353,12 @@ class Workload:
 
     def hang_up_once(self, client, name):
         self.hang_up(client)
-        self.clients[self.clients.index(client)] = Client(self.process)
+        self.clients[self.clients.index(client)] = Client(self.process, self.queues)
 
     def hang_up(self, client):
         self.counts['hang-up'] += 1
         operations = []
-        for name in QUEUES:
+        for name in self.queues:
             keys = self._released(client, name, len(client.opened[name]))
             if keys:
                 operations.append(self.begin('abort', name, keys))
@@ -393,21 +396,3 @@ class Workload:
         contents.instance = None
         for other in self.clients:
             other.opened[name] = [None] * len(other.opened[name])
-
-    # --- what was done
-
-    def count_names(self):
-        """Add to ``counts`` what the changed names tell."""
-        group = collections.Counter()
-        for entry in self.recorder.log:
-            if isinstance(entry, Rename):
-                old, new = entry.old[len(queue_of(entry.old)):], entry.new[len(queue_of(entry.new)):]
-                if b'~' in old:
-                    self.counts['temporary files put in use'] += 1
-                elif old.endswith(b'.pack'):
-                    self.counts['pack' if new else 'rewrite'] += 1
-                elif not old:
-                    self.counts['rotate'] += 1
-            elif isinstance(entry, (Create, Write)):
-                group[type(entry).__name__] += 1
-        self.counts.update(group)
