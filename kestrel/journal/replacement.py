@@ -113,7 +113,7 @@ class Replacement:
         except OSError as error:
             self._journal.disk.log.error('cannot delete %s: %s; the next start does it',
                                          file.path.decode('utf-8', 'replace'), error.strerror)
-        self._journal.hub.run_job(partial(_close_all, [file]), _nothing_more)
+        self._journal.hub.run_job(partial(_close, file), _nothing_more)
 
     def _put_in_place(self, final_path):
         """The new file has its .pack name: remove what it replaces and give it its last name (D43 steps 3 to 5).
@@ -121,11 +121,11 @@ class Replacement:
         None of this may be left half done while the server runs, so what fails is tried until it works.
         """
         yield from self._sync_names()
-        old = list(self.replaced)
-        for file in old:
+        for file in list(self.replaced):
             yield from self._insist(partial(_unlink, file))
             self.replaced.remove(file)
-        yield partial(_close_all, old)
+            # Each at once: should the next one have to be tried again, the job may be ended by then.
+            yield partial(_close, file)
         yield from self._sync_names()
         yield from self._insist(partial(self.temporary.rename, final_path))
         yield from self._sync_names()
@@ -339,9 +339,11 @@ def _unlink(file):
         pass        # somebody was faster
 
 
-def _close_all(files):
-    for file in files:
+def _close(file):
+    try:
         file.close()
+    except OSError:
+        pass        # the descriptor is gone all the same, and the file was deleted
 
 
 def _nothing_more(result, error):

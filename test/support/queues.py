@@ -1,8 +1,8 @@
 """A real queue, with its journal and its compactor, beside a plain model of it.
 
 ``Trial`` does one random operation after the other, on a system that fails now and then and with the jobs of
-threads done at any moment. After each it compares the queue with the model, and with what a start on a copy of
-the spool would make of it: the process may be killed then, or between two system calls.
+threads done at any moment. After each it compares the queue with the model, and with what a start on a copy
+of the spool would make of it: the process may be killed then or between two system calls, or the power lost.
 """
 
 import errno
@@ -24,12 +24,15 @@ from kestrel.stats import QueueStats
 from kestrel.waiters import Waiters
 from support.clock import MovedClock
 from support.fakes import queue_settings
+from support.power import Durable
 from support.spool import FaultySystem, LogLines, MovedHub
 
 NAME = b'q'
 UNLIMITED = 1 << 40
 # A file system in memory, if there is one: a trial makes thousands of files.
 MEMORY = '/dev/shm'
+# After how many of the operations the power is lost, to see what is left.
+POWER_LOSSES = 0.3
 # How many of the moments between two system calls are looked at.
 BETWEEN = 0.1
 
@@ -40,12 +43,14 @@ class FlakySystem(FaultySystem):
     held     the descriptors that are open
     changes  how many calls have changed the spool
     changed  called after each of them, or None
+    durable  power.Durable
     """
 
     CHANGING = ('write', 'writev', 'ftruncate', 'rename', 'unlink', 'open')
 
-    def __init__(self, chance):
+    def __init__(self, chance, durable):
         self.chance = chance
+        self.durable = durable
         self.odds = {}
         self.reason = errno.EIO
         self.held = set()
@@ -73,8 +78,14 @@ class FlakySystem(FaultySystem):
                 raise OSError(errno.EBADF, os.strerror(errno.EBADF))
             if name in self.odds and self.chance.random() < self.odds[name]:
                 self.calls.append((name, *arguments))
+                if name == 'fsync':
+                    self.durable.not_synced(*arguments)
                 raise OSError(self.reason, os.strerror(self.reason))
             answer = certain(*arguments)
+            if name == 'fsync':
+                self.durable.synced(*arguments)
+            elif name == 'open' and arguments[1] & os.O_CREAT:
+                self.durable.created(answer)
             if name in ('open', 'dup'):
                 self.held.add(answer)
             if name in self.CHANGING:
@@ -158,20 +169,22 @@ class Model:
     opened    {xid: entry}
     refused   entries of refused puts that reached the journal: nobody gets them, but a restart may bring them
               back
+    promised  set of the entries whose puts waited for an fsync that succeeded
     on_disk   the states that the journal may hold, oldest first: more than one while records find no room
     """
 
-    def __init__(self):
+    def __init__(self, promised):
+        self.promised = promised
         self.waiting = []
         self.tail = []
         self.opened = {}
         self.refused = set()
         self.on_disk = [()]
 
-    def state(self):
-        """What a restart now would bring."""
+    def state(self, leaving=0):
+        """What a restart now would bring; ``leaving``: without so many at the head."""
         opened = [self.opened[xid] for xid in sorted(self.opened)]
-        return tuple(opened + self.waiting + [entry for entry, _ in self.tail])
+        return tuple(opened + self.waiting[leaving:] + [entry for entry, _ in self.tail])
 
     def note(self):
         """A record was written, or should have been."""
@@ -186,6 +199,8 @@ class Model:
             self.tail.pop(0)
             if commit is None or commit.error is None:
                 self.waiting.append(entry)
+                if commit is not None:
+                    self.promised.add(entry)
             else:
                 self.refused.add(entry)
                 for place, state in enumerate(self.on_disk):
@@ -208,16 +223,25 @@ class Trial:
         self.log = LogLines()
         self.logger = logging.Logger('trial')
         self.logger.addHandler(self.log)
+        self.durable = Durable(self.spool)
+        # Entries whose puts, and whose confirms, were answered after an fsync; [(entry, Commit)] of confirms.
+        self.promised = set()
+        self.gone = set()
+        self.confirms = []
         self.odds = odds or {}
         self.reason = reason
+        if 'ftruncate' in self.odds:
+            # A discarded head is gone at a start if the put that it made room for failed and was not cut off.
+            settings['discard_old_when_full'] = False
         self.settings = queue_settings(keep_journal=True, **settings)
         self.numbers = 0
         self.steps = []
         self.commits = []
-        self.model = Model()
+        self.model = Model(self.promised)
         self.queue = None
         # What starts between two system calls of this step found; spool and model at the last comparison.
         self.found_between = []
+        self.on_the_way = []
         self.compared = None
         self.begin_process()
         self.set_up(None)
@@ -232,7 +256,7 @@ class Trial:
     # --- the process
 
     def begin_process(self):
-        self.system = FlakySystem(self.chance)
+        self.system = FlakySystem(self.chance, self.durable)
         self.system.reason = self.reason
         self.hub = SteppedHub(self.clock)
         self.disk = Disk(self.logger, self.system)
@@ -256,14 +280,19 @@ class Trial:
             return None
         return recovery.recover(disk, self.clock, self.logger, files, self.settings.max_memory_size)
 
-    def copy_spool(self):
+    def other_folder(self):
+        """-> an empty folder, bytes."""
         copy = self.folder / 'copy'
         shutil.rmtree(copy, ignore_errors=True)
         copy.mkdir()
+        return os.fsencode(copy)
+
+    def copy_spool(self):
+        copy = self.other_folder()
         for path in (self.folder / 'spool').iterdir():
             if path.is_file():
-                (copy / path.name).write_bytes(path.read_bytes())
-        return os.fsencode(copy)
+                (self.folder / 'copy' / path.name).write_bytes(path.read_bytes())
+        return copy
 
     def journal_files(self):
         """Their names, sorted; not the folder of what a start has cut off."""
@@ -271,7 +300,11 @@ class Trial:
 
     def after_a_crash(self):
         """-> the entries that a start would find if the process ended now."""
-        recovered = self.recover(self.copy_spool(), Disk(self.logger, StartingSystem()))
+        return self.found_in(self.copy_spool())
+
+    def found_in(self, spool):
+        """-> the entries that a start finds there."""
+        recovered = self.recover(spool, Disk(self.logger, StartingSystem()))
         if recovered is None:
             return []
         try:
@@ -285,11 +318,13 @@ class Trial:
     def step(self):
         """One random operation, and something of what the hub and the threads have to do."""
         operations = [self.put, self.take, self.open, self.confirm, self.put_back, self.flush, self.sweep,
-                      self.pass_time, self.work, self.fail, self.delete, self.restart]
-        weights = [32, 14, 12, 7, 6, 1, 2, 5, 16, 4, 0.3, 0.7]
+                      self.pass_time, self.work, self.fail, self.reload, self.set_clock_back, self.delete,
+                      self.restart, self.stop]
+        weights = [32, 14, 12, 7, 6, 1, 2, 5, 16, 4, 1, 0.5, 0.3, 0.7, 0.5]
         operation = self.chance.choices(operations, weights)[0]
         self.found_between.clear()
-        if operation != self.delete and operation != self.restart:
+        self.on_the_way = []
+        if operation not in (self.delete, self.restart, self.stop):
             self.system.changed = self.look_between
         try:
             operation()
@@ -320,6 +355,9 @@ class Trial:
         expired, discarded = queue.stats.expired_items, queue.stats.discarded
         entry = data, flags, self.clock.now_ms(), expiry
         full = self._is_full()
+        if full and self.settings.discard_old_when_full:
+            # A write that was cut short may have discarded the head for an item that did not get in.
+            self.on_the_way = [self.model.state(leaving) for leaving in (1, 2)]
         try:
             answer = queue.put(data, flags, expiry, durable)
         except JournalError as error:
@@ -396,10 +434,11 @@ class Trial:
             self.told('confirm', xid)
             commit = self.queue.confirm(xid)
             self.model.settle()
-            del self.model.opened[xid]
+            entry = self.model.opened.pop(xid)
             self.model.note()
             if commit is not None:
                 self.commits.append(commit)
+                self.confirms.append((entry, commit))
 
     def put_back(self):
         if self.model.opened:
@@ -446,6 +485,21 @@ class Trial:
         self.system.most = self.chance.choice((None, None, 7))
         self.told('fails', self.system.odds)
 
+    def reload(self):
+        """Other sizes count from now on."""
+        self.settings = self.settings.replaced(
+            max_memory_size=self.chance.choice((1, 300, 2000)),
+            max_journal_size=self.chance.choice((500, 3000)),
+            default_journal_size=self.chance.choice((100, 1000)))
+        self.told('reload', self.settings.max_memory_size, self.settings.max_journal_size,
+                  self.settings.default_journal_size)
+        self.queue.configure(self.settings)
+
+    def set_clock_back(self):
+        """The time of day, not that of timers."""
+        self.told('clock back')
+        self.clock.ms -= 5000
+
     def delete(self):
         self.told('delete')
         odds, self.system.odds = self.system.odds, {}
@@ -454,7 +508,10 @@ class Trial:
         left = [name for name in self.journal_files() if b'~~' not in name]
         if left and 'unlink' not in self.odds:
             raise AssertionError('left of a deleted queue: %r' % left)
-        self.model = Model()
+        self.model = Model(self.promised)
+        self.promised.clear()
+        self.gone.clear()
+        self.confirms.clear()
         self.queue = None
         self.system.odds = odds
         self.set_up(None)
@@ -464,15 +521,31 @@ class Trial:
         self.told('restart')
         expected = self.after_a_crash()
         self.system.kill()
+        self.durable.write_back()
         self.begin_process()
         recovered = self.recover(self.spool, self.disk)
         self.set_up(recovered)
         # a void item of the last process waits like all others
-        self.model = Model()
+        self.model = Model(self.promised)
         self.model.waiting = expected
+        self.confirms.clear()
         self.model.on_disk = [self.model.state()]
         self.commits.clear()
         self.compared = None
+
+    def stop(self):
+        """The process ends as it should, but for what fails, and another one goes on."""
+        self.told('stop')
+        while self.queue.compactor.stop() is None:
+            if not self.hub.work(self.chance):
+                raise AssertionError('a job does not end')
+        self.model.settle()
+        pending = self.queue.journal.is_pending()
+        self.queue.close()
+        if not pending or not self.system.odds:
+            self.model.on_disk = [self.model.state()]
+        self._check_found(self.after_a_crash(), 'after a stop')
+        self.restart()
 
     # --- comparing
 
@@ -482,6 +555,8 @@ class Trial:
             self.model.settle()
             self._check_memory()
             self._check_disk()
+            if self.chance.random() < POWER_LOSSES:
+                self._check_power_loss()
         except AssertionError as error:
             raise AssertionError(self.report(error)) from None
 
@@ -509,7 +584,7 @@ class Trial:
     def _check_disk(self):
         model = self.model
         while self.found_between:
-            self._check_found(self.found_between.pop(), 'between two calls')
+            self._check_found(self.found_between.pop(), 'between two calls', self.on_the_way)
         if not self.queue.journal.is_pending():
             model.on_disk = [model.state()]
         moment = self.system.changes, list(model.on_disk)
@@ -523,10 +598,30 @@ class Trial:
             if broken:
                 raise AssertionError('broken record: %s' % broken)
 
-    def _check_found(self, found, when):
+    def _check_power_loss(self):
+        """What was promised is there, what is gone stays away, whatever had not reached the disk."""
+        for entry, commit in self.confirms:
+            if commit.done and commit.error is None:
+                self.gone.add(entry)
+        self.confirms = [(entry, commit) for entry, commit in self.confirms if not commit.done]
+        if self.queue.journal.suspect is not None:
+            return      # removals may be lost, and those behind them hit other items: hence the rewrite (D9)
+        kept = [*self.model.opened.values(), *self.model.waiting]
+        for all_names in (False, True):
+            copy = self.other_folder()
+            self.durable.leave(copy, all_names)
+            found = set(self.found_in(copy))
+            lost = [entry for entry in kept if entry in self.promised and entry not in found]
+            if lost:
+                raise AssertionError('lost with the power: %s' % _shown(lost))
+            again = [entry for entry in found if entry in self.gone]
+            if again:
+                raise AssertionError('confirmed, but back with the power: %s' % _shown(again))
+
+    def _check_found(self, found, when, others=()):
         model = self.model
-        found = tuple(entry for entry in found if entry not in model.refused and not _is_placeholder(entry))
-        if found not in model.on_disk:
+        found = _without_placeholders(entry for entry in found if entry not in model.refused)
+        if not any(found == _without_placeholders(state) for state in [*model.on_disk, *others]):
             raise AssertionError('%s: %s\ninstead of: %s' % (
                 when, _shown(found), ' or '.join(_shown(state) for state in model.on_disk[-3:])))
 
@@ -590,9 +685,9 @@ class Trial:
             raise AssertionError(self.report('%d descriptors are still open' % len(self.system.held)))
 
 
-def _is_placeholder(entry):
+def _without_placeholders(entries):
     """A packed file holds an expired empty item in the place of a void one."""
-    return not entry[0] and 0 < entry[3] < entry[2]
+    return tuple(entry for entry in entries if entry[0] or not 0 < entry[3] < entry[2])
 
 
 def _same(what, found, expected):

@@ -1,6 +1,7 @@
 """When the journal of a queue is rotated and rewritten, and what bars it (D13, D44, D9, D64)."""
 
 import errno
+import os
 
 from kestrel.errors import JournalError
 from kestrel.item import Item
@@ -503,8 +504,10 @@ class SuspectTest(CompactedTest):
                 self.put(b'three')
                 self.settle()
                 self.assertIsNotNone(refused.error)
-                self.assertEqual(self.in_memory(), [b'one', b'three'])
-                self.check_start()
+                # A file that was replaced meanwhile may keep its record, as a void item.
+                self.assertEqual([data for data in self.in_memory() if data is not None], [b'one', b'three'])
+                if None not in self.in_memory():
+                    self.check_start()
                 self.queue.delete()
                 self.settle()
 
@@ -596,17 +599,33 @@ class EndTest(CompactedTest):
                 self.assertEqual([line for line in self.log.lines if 'ERROR' in line], [])
 
     def test_delete_while_a_step_is_tried_again(self):
-        self.begin()
-        self.put(b'one')
-        self.rewrite()
-        while not self.compactor.placing:
-            self.hub.finish()
-        self.system.faults['unlink'] = errno.EIO
-        self.hub.finish_all()
-        self.system.faults.clear()
-        self.queue.delete()
-        self.settle()
-        self.assertEqual(self.files(), [])
+        """Whichever it is, no file is left and no descriptor."""
+        for step in range(6):
+            with self.subTest(step=step):
+                self.begin()
+                self.put(b'one')
+                self.rotate()
+                self.hub.finish_all()
+                self.rewrite()
+                while not self.compactor.placing:
+                    self.hub.finish()
+                self.system.failing = (len(self.system.told) + step,)
+                self.hub.finish_all()
+                self.assertIsNotNone(self.compactor.job)
+                self.system.failing = ()
+                self.queue.delete()
+                self.settle()
+                self.assertEqual((self.files(), self.descriptors()), ([], []))
+
+    def descriptors(self):
+        """What is open in the spool."""
+        shown = []
+        for number in os.listdir('/proc/self/fd'):
+            try:
+                shown.append(os.readlink('/proc/self/fd/' + number))
+            except FileNotFoundError:
+                pass        # that of the listing itself
+        return [path for path in shown if path.startswith(str(self.folder))]
 
     def test_what_was_missed_during_a_job_is_not_done_for_a_deleted_queue(self):
         self.begin()
