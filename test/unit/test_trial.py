@@ -13,7 +13,7 @@ import unittest
 from support.queues import Trial
 
 # How long one test goes on with new seeds, seconds.
-SECONDS = 600 if os.environ.get('KESTREL_LONG') == '1' else 2.5
+SECONDS = 120 if os.environ.get('KESTREL_LONG') == '1' else 2.5
 LEAST = 3           # seeds, however slow the machine is
 STEPS = 150
 SEED = os.environ.get('KESTREL_TRIAL_SEED')
