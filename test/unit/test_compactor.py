@@ -574,7 +574,7 @@ class EndTest(CompactedTest):
         self.begin()
         self.put(b'one', b'two')
         self.rewrite()
-        while not self.compactor.placing:
+        while not self.queue.stats.journal_rewrites:
             self.hub.finish()
         self.assertIsNone(self.compactor.stop())
         self.hub.finish()
@@ -607,7 +607,7 @@ class EndTest(CompactedTest):
                 self.rotate()
                 self.hub.finish_all()
                 self.rewrite()
-                while not self.compactor.placing:
+                while not self.queue.stats.journal_rewrites:
                     self.hub.finish()
                 self.system.failing = (len(self.system.told) + step,)
                 self.hub.finish_all()
