@@ -20,7 +20,8 @@ happened, what began after T has not. An open read counts as there, it comes bac
   follows in the background (D63), so that its last records may be missing while the system has already written some
   of the next file; positional removals then hit others. It does so only until something behind the gap was promised:
   a durable answer makes all files before it durable.
-  A queue that is being deleted is an exception: it has lost its oldest files, and of the others what was not promised.
+  A queue that is being deleted is an exception: without its oldest files an open read of the others is one of another
+  item, and a put-back brings back what was consumed.
 * Whenever: no item twice, none that nobody put (the empty placeholders of packed files are such), and the order:
   what was open at T, in the order in which it was opened; what had been put back, the last first; what never was
   open, in the order of its puts. Of requests that overlapped any order will do.
@@ -153,8 +154,8 @@ class Queue:
                 bad.append((life.put.end + 1, life.gone_begin))
         moments = self._moments(lowest, highest, bad)
         if not moments:
-            if power_loss and self._is_being_deleted(crash, present):
-                return self._came_again(crash, present)
+            if self._is_being_deleted(crash, present, power_loss):
+                return []
             return self._explained(crash, present, power_loss)
         for moment in moments:
             wrong = self._disorder(found, moment)
@@ -168,19 +169,15 @@ class Queue:
             operation is not None and operation.durable and place < operation.begin and operation.end < crash
             for life in self.lives.values() for operation in (life.put, life.gone))
 
-    def _is_being_deleted(self, crash, present):
-        """Can some files be gone by a deletion, the others being those of an earlier moment?"""
+    def _is_being_deleted(self, crash, present, power_loss):
+        """Can some files be gone by a deletion and others not?"""
         begun = max([life.gone.begin for life in self.lives.values()
-                     if life.gone and life.gone.kind == 'delete' and life.gone.begin < crash], default=None)
+                     if life.gone and life.gone.kind == 'delete' and life.gone.begin < crash
+                     and (power_loss or life.gone.end >= crash)], default=None)
         if begun is None or any(begun < settled < crash for settled in self._settled):
             return False
         return not any(life.put.begin > begun and (life.item in present or life.put.durable and life.put.end < crash)
                        for life in self.lives.values())
-
-    def _came_again(self, crash, present):
-        return ['%s came again after an answered %s' % (shown(item), life.gone.kind)
-                for item, life in self.lives.items()
-                if item in present and life.gone_end < crash and life.gone.durable]
 
     def _lowest(self, crash, present):
         """-> (the earliest T after a power loss; [(from, to)] where T cannot be for what was promised)."""

@@ -181,10 +181,17 @@ class PromisesTest(unittest.TestCase):
 
     def test_the_files_of_a_deleted_queue_go_one_after_the_other(self):
         self.put(A, B, C)
-        self.log.do('get', B, durable=True)
+        self.log.do('get', B)
         self.log.begin('delete')
-        self.fine(C, power_loss=True)
-        self.wrong('came again', B, C, power_loss=True)
+        self.fine(B, C)
+        self.wrong('nobody had put that', D)
+        self.log.note('end', self.log.entries[-1][1].operation)
+        self.wrong('came again after an answered delete', C)
+        self.fine(B, C, power_loss=True)
+        self.put(D, durable=True)
+        self.fine(D, power_loss=True)
+        self.wrong('no moment', C, D, power_loss=True)
+        self.wrong("'D'", C, power_loss=True)
 
 
 def write(file, offset, data):
