@@ -136,6 +136,10 @@ class AppendFile:
             self._descriptor = -1
             self._system.close(descriptor)
 
+    def descriptor(self):
+        """Its number, -1 if there is none."""
+        return self._descriptor
+
     def is_open(self):
         return self._descriptor >= 0
 

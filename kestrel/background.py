@@ -2,6 +2,8 @@
 
 import gevent
 
+from kestrel.hub import ONE_TURN
+
 # How often the names of all journal files are looked at, seconds: two system calls a file, which are 30 ms for 10 000
 # queues, LOOKED_AT queues at a time.
 LOOK_EVERY = 5.0
@@ -18,7 +20,7 @@ class Background:
         self.greenlets = []
 
     def start(self):
-        self.greenlets.append(gevent.spawn(self._every, LOOK_EVERY, self.look_for_lost_files))
+        self.greenlets.append(gevent.spawn(self._every, LOOK_EVERY, self.look_at_files))
         if self.frequency:
             self.greenlets.append(gevent.spawn(self._every, self.frequency, self.sweep))
 
@@ -32,6 +34,15 @@ class Background:
                 work()
             except Exception:
                 self.services.log.exception('%s failed; it is done again in %g s', work.__name__, seconds)
+
+    def look_at_files(self):
+        """Free what emptied queues still hold on the disk, and restore lost files."""
+        for number, queue in enumerate(list(self.services.collection.queues.values()), 1):
+            if queue.compactor is not None:
+                queue.compactor.look_if_empty()
+            if number % LOOKED_AT == 0:
+                gevent.sleep(ONE_TURN)
+        self.look_for_lost_files()
 
     def look_for_lost_files(self):
         """Look at the files of every queue, and begin to write again what is lost. -> [the queues where that has begun]
@@ -47,7 +58,7 @@ class Background:
                                             error.strerror)
                     break
             if number % LOOKED_AT == 0:
-                gevent.sleep(0)
+                gevent.sleep(ONE_TURN)
         return begun
 
     def sweep(self):
@@ -63,4 +74,4 @@ class Background:
                 left -= dropped
                 if not dropped:
                     break
-                gevent.sleep(0)
+                gevent.sleep(ONE_TURN)

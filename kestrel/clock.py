@@ -1,6 +1,6 @@
 """The only reader of time."""
 
-from time import monotonic, time_ns
+from time import monotonic, sleep, time_ns
 
 
 class Clock:
@@ -14,6 +14,10 @@ class Clock:
         """Wall clock, int, ms since 1970."""
         nanoseconds = time_ns()
         return nanoseconds // 1000000
+
+    def rest(self, seconds):
+        """Let time pass, in a thread: the others have the interpreter meanwhile."""
+        sleep(seconds)
 
     def monotonic(self):
         """Monotonic clock, float, seconds since an arbitrary point."""

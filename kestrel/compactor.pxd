@@ -13,7 +13,7 @@ cdef class Compactor:
     cdef object next_pack
     cdef public bint rewriting
     cdef bint rewriting_empty
-    cdef bint placing
+    cdef readonly bint placing
     cdef double began
     cdef bint missed
     cdef bint wanted
@@ -21,6 +21,8 @@ cdef class Compactor:
     cdef double barred_until
     cdef double paused_until
     cdef double lost_until
+    cdef object told
+    cdef double told_until
     cdef double delay
     cdef long long default_journal_size
     cdef long long max_journal_size

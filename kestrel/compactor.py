@@ -9,8 +9,8 @@ from kestrel.journal.replacement import Pack, Restore, Rewrite
 NEVER = float('inf')
 # After a rotation or a rewrite that failed the next one is not tried for so long, seconds.
 PAUSE = 1.0
-# A lost file that is not open is told of so often, seconds.
-LOST_TOLD_EVERY = 60.0
+# The same trouble is told of so often, seconds.
+TOLD_EVERY = 60.0
 
 
 class Compactor:
@@ -35,6 +35,8 @@ class Compactor:
         self.barred_until = 0.0
         self.paused_until = 0.0
         self.lost_until = 0.0
+        self.told = None
+        self.told_until = 0.0
         self.delay = 0.0
         self.configure(queue.settings)
 
@@ -65,6 +67,12 @@ class Compactor:
                        self.max_journal_size, self.max_memory_size)
         if what != NOTHING:
             self._act(what, now)
+
+    def look_if_empty(self):
+        """A rewrite of an emptied queue may have been barred when the last operation was done: nobody may ever come back
+        to it, and the files of what is gone would stay."""
+        if self.queue.count == 0 and self.journal.total() >= self.default_journal_size:
+            self.look()
 
     def _act(self, what, now):
         queue = self.queue
@@ -202,12 +210,14 @@ class Compactor:
         if self.job is not None or self.journal.is_pending() or now < self.lost_until:
             return False
         lost = [file for file in self.journal.files.files if not file.is_in_place()]
+        if self.queue.reader is None and self._is_cut():
+            lost.append(self.journal.file)
         if not lost:
             return False
         in_memory = self.queue.reader is None
         for file in lost:
             self.journal.disk.log.error(
-                '%s was removed or renamed by somebody: %s', file.path.decode('utf-8', 'replace'),
+                '%s was removed, renamed or cut by somebody: %s', file.path.decode('utf-8', 'replace'),
                 'the queue is written anew' if in_memory else 'it is written anew' if file.is_open() else
                 'what it holds is gone, later removals may hit the wrong items at the next start')
         held = next((file for file in lost if file.is_open()), None)
@@ -218,8 +228,12 @@ class Compactor:
             self.next_pack = None
             self._start(Restore(self.journal, held, self.queue.file_restored), self._restored)
         else:
-            self.lost_until = now + LOST_TOLD_EVERY
+            self.lost_until = now + TOLD_EVERY
         return self.job is not None
+
+    def _is_cut(self):
+        file = self.journal.file
+        return file.is_open() and file.length() < file.size
 
     def _restored(self, error):
         self.rewriting = False
@@ -254,8 +268,12 @@ class Compactor:
             self.look()
 
     def _failed(self, what, error):
-        self.journal.disk.log.error('journal of queue %s could not %s: %s', self.journal.shown_name(), what,
-                                    getattr(error, 'strerror', None) or error)
+        """Say so, the same thing once a minute: while fsyncs fail every durable put asks for a rewrite (D9)."""
+        why = getattr(error, 'strerror', None) or str(error)
+        now = self.clock.monotonic()
+        if (what, why) != self.told or now >= self.told_until:
+            self.told, self.told_until = (what, why), now + TOLD_EVERY
+            self.journal.disk.log.error('journal of queue %s could not %s: %s', self.journal.shown_name(), what, why)
 
     def stop(self):
         """End the job under way. -> AppendFiles that are left of it and belong to the queue, the oldest first; None

@@ -11,6 +11,8 @@ import gevent
 from gevent import get_hub
 from greenlet import greenlet
 
+from kestrel.hub import ONE_TURN
+
 RECEIVE = 65536             # bytes asked of one recv
 LARGEST_RECEIVE = 1048576   # ... inside a large block
 LARGE_BLOCK = 65536
@@ -250,7 +252,7 @@ class Connection:
 
     def pause(self):
         """Let others run."""
-        gevent.sleep(0)
+        gevent.sleep(ONE_TURN)
 
     def resume_soon(self):
         """Let a parked greenlet look again, in this turn of the hub or the next. Never switches."""

@@ -6,6 +6,7 @@ fails. Paths are bytes. What the system refuses comes out as OSError, unless sai
 
 import fcntl
 import os
+import resource
 
 from kestrel.append_file import ALWAYS, FILE_MODE, AppendFile
 from kestrel.errors import StartError
@@ -48,6 +49,8 @@ class Disk:
     def __init__(self, log, system=os):
         self.log = log
         self.system = system
+        # The number of descriptors the process may have, see ``is_scarce``.
+        self._files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._lock = -1
         # For each folder the number of names changed in it so far, and how many of these an fsync of the
         # folder has made durable (D63).
@@ -86,7 +89,9 @@ class Disk:
         """Give the spool back to whoever wants it next."""
         if self._lock >= 0:
             self.system.close(self._lock)
-            self._lock = -1
+            # The number of descriptors the process may have, see ``is_scarce``.
+        self._files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self._lock = -1
 
     def _make_spool(self, path):
         if self.system.path.exists(path):
@@ -177,6 +182,11 @@ class Disk:
         self._durable[path] = max(number, self._durable.get(path, 0))
 
     # --- files
+
+    def is_scarce(self, descriptor):
+        """Are half of all descriptors in use, as the number of this new one shows? Then what could do without one gives
+        it back: it would be missing to other queues and to clients (D68)."""
+        return descriptor >= self._files // 2
 
     def fsync_path(self, path):
         """Make a file durable that is closed, if it is there still."""

@@ -8,6 +8,10 @@ from kestrel.journal.read_behind cimport ReadBehind
 from kestrel.stats cimport QueueStats
 from kestrel.waiters cimport Waiters
 
+cdef long long SLICE
+cdef long long REFILL_ITEMS
+cdef long long REFILL_BYTES
+
 
 cdef class PersistentQueue:
     cdef public bytes name
@@ -24,6 +28,7 @@ cdef class PersistentQueue:
     cdef public ReadBehind reader
     cdef public long long behind
     cdef bint unreadable
+    cdef bint reading_on
     cdef public object tail
     cdef public long long tail_bytes
     cdef long long tail_behind
@@ -68,6 +73,10 @@ cdef class PersistentQueue:
     @cython.locals(journal=Journal, item=Item, size='long long')
     cpdef unremove(self, int xid)
     cdef bint _expired(self, Item item, long long now)
+    @cython.locals(item=Item)
+    cpdef confirm_many(self, list xids)
+    @cython.locals(item=Item, size='long long')
+    cpdef unremove_many(self, list xids)
     cpdef sweep(self, long long limit)
     @cython.locals(dropped='long long')
     cdef _sweep(self, long long now, long long limit)

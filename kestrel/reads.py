@@ -35,38 +35,51 @@ class OpenReads:
     def confirm_oldest(self, name, count):
         """Confirm up to ``count`` reads. -> the Commit that makes all of them durable, if that is to be waited for, or
         None."""
-        commit = None
-        while count > 0:
+        if count == 1:
             entry = self._pop_oldest(name)
             if entry is None:
-                break
-            count -= 1
+                return None
             queue, xid = entry
-            commit = queue.confirm(xid) or commit
             if queue.traces:
                 self._trace('confirm', queue, xid)
+            return queue.confirm(xid)
+        entries = []
+        while len(entries) < count and name in self.by_name:
+            entries.append(self._pop_oldest(name))
+        commit = None
+        for queue, xids in self._by_queue(entries, 'confirm'):
+            commit = queue.confirm_many(xids) or commit
         return commit
 
     def abort_oldest(self, name):
         """Put the oldest read of that queue back at its head, if there is one."""
         entry = self._pop_oldest(name)
         if entry is not None:
-            self._put_back(*entry)
-
-    def _put_back(self, queue, xid):
-        if queue.traces:
-            self._trace('abort', queue, xid)
-        return queue.unremove(xid)
+            queue, xid = entry
+            if queue.traces:
+                self._trace('abort', queue, xid)
+            queue.unremove(xid)
 
     def abort_all(self):
         """Put everything back, the newest first, so that each queue has its old order again (D7). -> how many."""
         by_name, self.by_name = self.by_name, {}
         put_back = 0
         for entries in by_name.values():
-            while entries:
-                if self._put_back(*entries.pop()):
-                    put_back += 1
+            for queue, xids in self._by_queue(reversed(entries), 'abort'):
+                put_back += queue.unremove_many(xids)
         return put_back
+
+    def _by_queue(self, entries, what):
+        """-> [(queue, [xid])], in the order of the entries: nearly always one, but a name may have been deleted and used
+        again."""
+        found = []
+        for queue, xid in entries:
+            if queue.traces:
+                self._trace(what, queue, xid)
+            if not found or found[-1][0] is not queue:
+                found.append((queue, []))
+            found[-1][1].append(xid)
+        return found
 
     def _pop_oldest(self, name):
         entries = self.by_name.get(name)

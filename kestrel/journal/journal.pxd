@@ -19,7 +19,7 @@ cdef class Journal:
     cdef public AppendFile file
     cdef public AppendFile twin
     cdef public Series files
-    cdef object _clock
+    cdef readonly object clock
     cdef object _syncer
     cdef object _on_error
     cdef bint _each

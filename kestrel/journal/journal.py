@@ -52,7 +52,7 @@ class Journal:
         self.keep_deliveries = keep_deliveries
         self.queue = None
         self.suspect = None
-        self._clock = clock
+        self.clock = clock
         self._syncer = syncer
         self._on_error = on_error
         self._each = sync_journal == 0
@@ -170,6 +170,15 @@ class Journal:
         self._write(xid_record(CONFIRM_REMOVE, xid))
         return self.commit() if self._each and not self._is_pending else None
 
+    def unremove_many(self, xids):
+        """As ``unremove`` of each."""
+        self._write(b''.join([xid_record(UNREMOVE, xid) for xid in xids]))
+
+    def confirm_many(self, xids):
+        """As ``confirm`` of each; one Commit for all."""
+        self._write(b''.join([xid_record(CONFIRM_REMOVE, xid) for xid in xids]))
+        return self.commit() if self._each and not self._is_pending else None
+
     def _write(self, record):
         if self._is_pending:
             self._keep(record)
@@ -237,7 +246,12 @@ class Journal:
 
     def _write_pending(self):
         """Write as many pending records as there is room for. Raises OSError if some are left."""
-        self._pending.write(self._append_pending)
+        was_full = self._pending.is_full()
+        try:
+            self._pending.write(self._append_pending)
+        finally:
+            if was_full and not self._pending.is_full() and not self._closed:
+                self.hub.soon(self.queue.unchoked)
         self._is_pending = False
         if self._outage is not None:
             self._outage.worked()
@@ -252,7 +266,7 @@ class Journal:
 
     def _begin_outage(self, error):
         if self._outage is None or self._outage.over:
-            self._outage = Outage(self.disk.log, self._clock, self.shown_name(), self.hub.call_later)
+            self._outage = Outage(self.disk.log, self.clock, self.shown_name(), self.hub.call_later)
             self._outage.tell(error)
         self._outage.failed()
 
@@ -370,7 +384,8 @@ class Journal:
                 self.files.synced(self._covered_rotated)
         else:
             self._synced = False
-            if covered:
+            if any([file in self.files.files for file in covered]):
+                # not only those that a rewrite has replaced meanwhile
                 self.suspect = error
             if self.twin in covered:
                 self.twin = None

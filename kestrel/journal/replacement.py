@@ -13,9 +13,11 @@ from kestrel.item import Item
 from kestrel.journal.record import REMOVE_TENTATIVE_XID, addition, addx_header, xid_record
 
 # What is written at once: so many bytes, and not more items, because the thread has the interpreter to itself
-# meanwhile and everybody else waits.
+# meanwhile (0.05 ms) and everybody else waits, up to four times a request. Between the pieces it rests: without that a
+# pack of 500 MB took 2 s instead of 4, and the p99 of other clients at 8000 requests a second 150 ms.
 PIECE = 65536
-PIECE_ITEMS = 256
+PIECE_ITEMS = 64
+REST = 0.0003
 # A file is fsynced whenever it has grown by so much: one fsync of 128 MB takes 100 ms and holds up those of others.
 SPREAD = 8 << 20
 # Less than this is copied on the hub.
@@ -60,12 +62,19 @@ class Replacement:
             if size >= PIECE or len(pieces) >= PIECE_ITEMS:
                 self._append(pieces)
                 pieces, size = [], 0
+                self._journal.clock.rest(REST)
                 if file.size - synced >= SPREAD:
                     synced = file.size
                     file.fsync_content()
         self._append(pieces)
         file.fsync_content()
-        self._opened = self._items = None
+        self._opened = None
+
+    def _taken_items(self):
+        """The items, each let go of when it has been written: a million at once would take the interpreter for 30 ms."""
+        self._items.reverse()
+        while self._items:
+            yield self._items.pop()
 
     def _append(self, pieces):
         if self.cancelled:
@@ -175,6 +184,7 @@ class Rewrite(Replacement):
         journal = self._journal
         files = journal.files
         source = journal.file
+        self._look_at(source)
         begin = source.size
         void = journal.hold_pending() if journal.is_pending() else 0
         dropped = 0
@@ -214,8 +224,15 @@ class Rewrite(Replacement):
 
     def _pieces(self):
         yield from self._open_pieces()
-        for item in self._items:
+        for item in self._taken_items():
             yield addition(item, self._journal.keep_deliveries)
+
+    def _look_at(self, source):
+        """Somebody may have cut the current file: then what he left is all there is of it, and it is appended to that."""
+        if source.is_open() and source.length() < source.size:
+            self._journal.disk.log.error('%s was cut by somebody else: %d bytes of %d are there; it is written anew',
+                                         source.path.decode('utf-8', 'replace'), source.length(), source.size)
+            source.cut(source.length())
 
     def _move_away(self, source, path):
         """-> false if somebody has removed the current file: the new one restores it."""
@@ -328,7 +345,7 @@ class Pack(Replacement):
         for place in range(self._taken):
             item = self._alive.get(place)
             yield self._placeholder if item is None else addition(item, deliveries)
-        for item in self._items:
+        for item in self._taken_items():
             yield self._void if item.data is None else addition(item, deliveries)
 
 

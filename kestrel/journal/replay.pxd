@@ -4,6 +4,18 @@ from kestrel.item cimport Item
 from kestrel.journal.read_behind cimport ReadBehind
 from kestrel.journal.record cimport RecordReader
 
+cdef int ADD
+cdef int ADD_FLAGS
+cdef int ADD_XID
+cdef int ADDX
+cdef int CONFIRM_REMOVE
+cdef int CONTINUE
+cdef int REMOVE
+cdef int REMOVE_TENTATIVE
+cdef int REMOVE_TENTATIVE_XID
+cdef int SAVE_XID
+cdef int UNREMOVE
+
 
 cdef class Replay:
     cdef readonly object items

@@ -123,7 +123,7 @@ class Replay:
                 self.behind -= 1
                 self.items.append(item)
                 self.mem_bytes += len(item.data)
-            elif self.reader.left is None:
+            elif self.reader.left is None and not self.reader.busy:
                 raise OSError(errno.EIO, 'the file changed while it was read')
 
     def _open_without_xid(self):

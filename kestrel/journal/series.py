@@ -137,8 +137,12 @@ class Series:
             self.hold(self._reading)
 
     def _try_to_hold(self, file):
+        if file.is_open():
+            return
         try:
             file.hold()
+            if file is not self._reading and file is not self.current and self._disk.is_scarce(file.descriptor()):
+                file.close()
         except OSError as error:
             # No descriptor left, or the file is gone: whoever reads it meets the same and tells what it means.
             self._disk.log.debug('cannot hold %s open: %s', file.path.decode('utf-8', 'replace'), error.strerror)

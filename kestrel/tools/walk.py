@@ -115,7 +115,7 @@ class Walk:
             if item is not None:
                 left -= 1
                 yield item
-            elif replay.reader.left is None:
+            elif replay.reader.left is None and not replay.reader.busy:
                 raise OSError(errno.EIO, 'the file changed while it was read')
 
 

@@ -129,7 +129,8 @@ class JournaledTest(unittest.TestCase):
         """As ``sizes``, once no rewrite or pack is under way any more."""
         def look():
             found = self.sizes(queue)
-            return not any(map(TEMPORARY.search, found)) and [found]
+            # while a name changes a listing may have neither the old nor the new one
+            return queue in found and not any(map(TEMPORARY.search, found)) and [found]
         return eventually(self, f'no temporary files of {queue}', look)[0]
 
     def assert_rewritten(self, queue, times, size=None):

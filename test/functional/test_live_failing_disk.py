@@ -263,7 +263,7 @@ class OddSpoolTest(SharedServerTest):
         self.start()
         self.assertEqual(self.drain('q'), items)
         self.assertEqual(self.drain('behind'), items)
-        self.assertIn('was removed or renamed by somebody', self.log())
+        self.assertIn('was removed, renamed or cut by somebody', self.log())
 
     def test_current_file_removed_by_hand_before_a_rotation(self):
         self.begin({'default': {**LARGE, 'max_memory_size': 600}})

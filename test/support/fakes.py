@@ -128,6 +128,15 @@ class LineJournal(Journal):
         self.records.append('confirm-remove(%d)' % xid)
         return self.next_commit
 
+    def unremove_many(self, xids):
+        for xid in xids:
+            self.unremove(xid)
+
+    def confirm_many(self, xids):
+        for xid in xids:
+            self.confirm(xid)
+        return self.next_commit
+
     def cut(self, size):
         self.records.append('cut')
 

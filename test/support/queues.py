@@ -150,7 +150,7 @@ def read_all(recovered):
         if item is not None:
             left -= 1
             entries.append(entry_of(item))
-        elif recovered.reader.left is None:
+        elif recovered.reader.left is None and not recovered.reader.busy:
             break
     if left:
         raise AssertionError('%d items more than on disk' % left)

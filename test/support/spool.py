@@ -147,6 +147,9 @@ class ToldQueue:
     def settle(self):
         self.settled += 1
 
+    def unchoked(self):
+        pass
+
     def rewrite_for_commit(self, awaited):
         self.asked += 1
         return self.rewrites

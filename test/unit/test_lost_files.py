@@ -60,7 +60,7 @@ class LostFilesTest(SpoolTest):
                 self.put(queue, 5, 6)
                 self.assertFalse(queue.compactor.look_for_lost_files())
                 self.assertEqual(self.after_a_crash(), [0, 1, 2, 3, 4, 5])
-                self.assertIn('ERROR %s/q was removed or renamed by somebody: the queue is written anew' % self.folder,
+                self.assertIn('ERROR %s/q was removed, renamed or cut by somebody: the queue is written anew' % self.folder,
                               self.log.lines)
                 self.log.lines.clear()
                 queue.delete()
