@@ -334,6 +334,11 @@ class KestrelServer:
         for _ in pool.imap_unordered(PersistentQueue.close, list(self.collection.queues.values())):
             self.on_stop_step()
         pool.kill()
+        try:
+            # the deletions of queues just before the stop
+            self.disk.fsync_dir(self.collection.spool)
+        except OSError as error:
+            self.log.error('cannot fsync %s: %s', self.config.server.queue_path, error.strerror)
 
     def wait(self):
         """Block until the server has stopped."""
