@@ -477,12 +477,11 @@ class Journal:
                                 error.strerror)
 
     def delete(self, others=()):
-        """Remove all files, the oldest first, so that no removed item can come back (spec journal 11).
+        """Remove all files (spec journal 11). A crash in between leaves all of the queue or nothing.
 
         others  AppendFiles that belong to the queue too: the temporary ones of a job under way
         Puts that wait for their fsync get it all the same (D9). What takes long is left to a thread.
         """
-        files = [*others, *self.files.all()]
         if self._next is not None and self.suspect is not None:
             # The rewrite that could answer them does not come any more.
             self.refuse_commit(self.suspect)
@@ -492,12 +491,31 @@ class Journal:
         self._pending.clear()
         self._is_pending = False
         self._syncer.forget(self)
+        files = [*others, *self._replace_all()]
         for file in files:
             try:
                 file.unlink()
             except OSError as error:
                 self.disk.log.error('cannot delete %s: %s', file.path.decode('utf-8', 'replace'), error.strerror)
         self.hub.run_job(lambda: [self._close_file(file) for file in files], _nothing_more)
+
+    def _replace_all(self):
+        """-> the AppendFiles of the queue, in the order in which they are to go.
+
+        Without the oldest of several files the records of the others would hit other items, and put removed ones back.
+        So an empty file is made first that replaces all of them, and goes last (spec journal 6).
+        """
+        files = self.files.all()
+        if len(files) == 1:
+            return files
+        ms = self.files.new_ms()
+        try:
+            self.file.rename(self.files.archived_path(ms))
+            return [*files, self.disk.create(self.files.pack_path(ms))]
+        except OSError as error:
+            self.disk.log.error('journal of queue %s: its files cannot be deleted in one step: %s', self.shown_name(),
+                                error.strerror)
+            return files
 
     def _prepare_last_job(self):
         try:

@@ -20,8 +20,8 @@ happened, what began after T has not. An open read counts as there, it comes bac
   follows in the background (D63), so that its last records may be missing while the system has already written some
   of the next file; positional removals then hit others. It does so only until something behind the gap was promised:
   a durable answer makes all files before it durable.
-  A queue that is being deleted is an exception: without its oldest files an open read of the others is one of another
-  item, and a put-back brings back what was consumed.
+  A queue that was deleted is an exception: of its files any may be back, and without the oldest an open read of the
+  others is one of another item, and a put-back brings back what was consumed.
 * Whenever: no item twice, none that nobody put (the empty placeholders of packed files are such), and the order:
   what was open at T, in the order in which it was opened; what had been put back, the last first; what never was
   open, in the order of its puts. Of requests that overlapped any order will do.
@@ -154,7 +154,7 @@ class Queue:
                 bad.append((life.put.end + 1, life.gone_begin))
         moments = self._moments(lowest, highest, bad)
         if not moments:
-            if self._is_being_deleted(crash, present, power_loss):
+            if power_loss and self._is_being_deleted(crash, present):
                 return []
             return self._explained(crash, present, power_loss)
         for moment in moments:
@@ -169,11 +169,10 @@ class Queue:
             operation is not None and operation.durable and place < operation.begin and operation.end < crash
             for life in self.lives.values() for operation in (life.put, life.gone))
 
-    def _is_being_deleted(self, crash, present, power_loss):
+    def _is_being_deleted(self, crash, present):
         """Can some files be gone by a deletion and others not?"""
         begun = max([life.gone.begin for life in self.lives.values()
-                     if life.gone and life.gone.kind == 'delete' and life.gone.begin < crash
-                     and (power_loss or life.gone.end >= crash)], default=None)
+                     if life.gone and life.gone.kind == 'delete' and life.gone.begin < crash], default=None)
         if begun is None or any(begun < settled < crash for settled in self._settled):
             return False
         return not any(life.put.begin > begun and (life.item in present or life.put.durable and life.put.end < crash)

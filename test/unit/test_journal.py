@@ -91,15 +91,26 @@ class RecordsTest(SpoolTest):
         files = recovery.scan(self.disk, self.spool, self.logger)[b'q']
         return recovery.recover(self.disk, self.clock, self.logger, files, 1 << 27)
 
-    def test_delete_removes_all_files_the_oldest_first(self):
+    def test_delete_leaves_all_or_nothing(self):
+        """Several files go behind an empty one that replaces them all at a start."""
         for name in ('q.100', 'q.200', 'q', 'q2', 'q.bak', 'q+a'):
             self.write(name, b'')
         journal = self.journal(recovered=self.recovered())
         journal.add(item())
         journal.delete()
         self.assertEqual(self.files(), ['q+a', 'q.bak', 'q2'])
-        self.assertEqual([os.path.basename(call[1]) for call in self.system.calls if call[0] == 'unlink'],
-                         [b'q.100', b'q.200', b'q'])
+        renamed = b'q.%d' % THEN
+        self.assertEqual([os.path.basename(call[-1]) for call in self.system.calls if call[0] in ('rename', 'unlink')],
+                         [renamed, b'q.100', b'q.200', renamed, renamed + b'.pack'])
+
+    def test_delete_without_room_for_one_file_more(self):
+        for name in ('q.100', 'q'):
+            self.write(name, b'')
+        journal = self.journal(recovered=self.recovered())
+        self.system.faults['open'] = errno.ENOSPC
+        journal.delete()
+        self.assertEqual(self.files(), [])
+        self.assertIn('cannot be deleted in one step', self.log.lines[0])
 
     def test_delete_goes_on_when_a_file_is_gone(self):
         journal = self.journal()
