@@ -4,41 +4,20 @@ from kestrel.append_file cimport AppendFile
 from kestrel.clock cimport Clock
 from kestrel.item cimport Item
 from kestrel.journal.journal cimport Journal
-from kestrel.journal.read_behind cimport ReadBehind
+from kestrel.queue_items cimport QueueItems
 from kestrel.stats cimport QueueStats
 from kestrel.waiters cimport Waiters
 
 cdef long long SLICE
-cdef long long REFILL_ITEMS
-cdef long long REFILL_BYTES
 
 
-cdef class PersistentQueue:
+cdef class PersistentQueue(QueueItems):
     cdef public bytes name
-    cdef public Journal journal
-    cdef public Clock clock
     cdef public Waiters waiters
     cdef public QueueStats stats
-    cdef public object compactor
     cdef public object settings
-    cdef public object items
-    cdef public long long count
-    cdef public long long bytes
-    cdef public long long mem_bytes
-    cdef public ReadBehind reader
-    cdef public long long behind
-    cdef bint unreadable
-    cdef bint reading_on
-    cdef public object tail
-    cdef public long long tail_bytes
-    cdef long long tail_behind
-    cdef public long long voids
-    cdef public object voids_left_out
-    cdef set voids_behind
-    cdef public object checkpoint
     cdef public dict opened
     cdef public long long created
-    cdef public bint closed
     cdef public int xid
     cdef public long long last_taken
     cdef public long long max_items
@@ -46,7 +25,6 @@ cdef class PersistentQueue:
     cdef public long long max_item_size
     cdef public long long max_age
     cdef public long long max_sweep
-    cdef public long long max_memory_size
     cdef public long long compact_from
     cdef public bint ages
     cdef public bint discards
@@ -57,6 +35,7 @@ cdef class PersistentQueue:
     cpdef put(self, bytes data, unsigned int flags, long long expiry, bint durable)
     @cython.locals(stats=QueueStats)
     cdef _enter(self, Item item, long long size)
+    cpdef wake(self, long long count)
     cdef bint _full(self)
     cdef long long _heads_in_the_way(self) except -2
     cdef _discard(self, long long count)
@@ -83,7 +62,3 @@ cdef class PersistentQueue:
     cpdef flush(self)
     @cython.locals(item=Item, size='long long')
     cdef _pop_head(self)
-    cdef _move_up(self)
-    @cython.locals(items='long long', size='long long', item=Item)
-    cdef _refill(self)
-    cdef _put_behind_an_fsync(self, Item item, long long size, object commit, AppendFile file, long long offset)

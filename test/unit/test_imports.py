@@ -13,7 +13,7 @@ LEVELS = [
     ['protocol', 'journal.record', 'journal.names', 'journal.xids', 'journal.compaction'],
     ['disk', 'append_file', 'hub'],
     ['waiters', 'block_budget', 'journal'],
-    ['config', 'settings', 'log', 'persistent_queue', 'compactor'],
+    ['config', 'settings', 'log', 'queue_items', 'persistent_queue', 'compactor'],
     ['status', 'reads'],
     ['queue_collection'],
     ['session', 'report'],

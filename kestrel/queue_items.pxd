@@ -1,0 +1,42 @@
+cimport cython
+
+from kestrel.append_file cimport AppendFile
+from kestrel.clock cimport Clock
+from kestrel.item cimport Item
+from kestrel.journal.journal cimport Journal
+from kestrel.journal.read_behind cimport ReadBehind
+
+cdef long long REFILL_ITEMS
+cdef long long REFILL_BYTES
+
+
+cdef class QueueItems:
+    cdef public Journal journal
+    cdef public Clock clock
+    cdef public object compactor
+    cdef public object items
+    cdef public long long count
+    cdef public long long bytes
+    cdef public long long mem_bytes
+    cdef public ReadBehind reader
+    cdef public long long behind
+    cdef bint unreadable
+    cdef bint reading_on
+    cdef public object tail
+    cdef public long long tail_bytes
+    cdef long long tail_behind
+    cdef public long long voids
+    cdef public object voids_left_out
+    cdef set voids_behind
+    cdef public object checkpoint
+    cdef public bint closed
+    cdef public long long max_memory_size
+
+    cdef _enter(self, Item item, long long size)
+    cpdef wake(self, long long count)
+    cdef _begin_read_behind(self)
+    cdef _end_read_behind(self)
+    cdef _move_up(self)
+    @cython.locals(items='long long', size='long long', item=Item)
+    cdef _refill(self)
+    cdef _put_behind_an_fsync(self, Item item, long long size, object commit, AppendFile file, long long offset)
