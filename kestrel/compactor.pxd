@@ -21,6 +21,7 @@ cdef class Compactor:
     cdef double barred_until
     cdef double paused_until
     cdef double lost_until
+    cdef set lost_told
     cdef object told
     cdef double told_until
     cdef double delay

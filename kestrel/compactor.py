@@ -35,6 +35,7 @@ class Compactor:
         self.barred_until = 0.0
         self.paused_until = 0.0
         self.lost_until = 0.0
+        self.lost_told = set()
         self.told = None
         self.told_until = 0.0
         self.delay = 0.0
@@ -91,12 +92,16 @@ class Compactor:
         began = self.clock.monotonic()
         old = files.current
         try:
+            if old.is_open() and (not old.is_in_place() or self._is_cut()):
+                # Somebody put another file in its place, or cut it.
+                self.missed = True
+                self.paused_until = began + PAUSE
+                self.look_for_lost_files()
+                return
             new = files.rotate(files.archived_path(files.new_ms()))
         except OSError as error:
             self.paused_until = began + PAUSE
             self._failed('rotate its file', error)
-            if isinstance(error, FileNotFoundError):
-                self.look_for_lost_files()
             return
         self.journal.replace_file(new)
         self.journal.sync_rotated()
@@ -216,12 +221,16 @@ class Compactor:
             return False
         in_memory = self.queue.reader is None
         for file in lost:
+            if file in self.lost_told:
+                continue
+            self.lost_told.add(file)
             self.journal.disk.log.error(
                 '%s was removed, renamed or cut by somebody: %s', file.path.decode('utf-8', 'replace'),
                 'the queue is written anew' if in_memory else 'it is written anew' if file.is_open() else
                 'what it holds is gone, later removals may hit the wrong items at the next start')
         held = next((file for file in lost if file.is_open()), None)
         if in_memory:
+            self.lost_told.clear()
             self._rewrite(False)
         elif held is not None:
             self.rewriting = True
@@ -229,6 +238,7 @@ class Compactor:
             self._start(Restore(self.journal, held, self.queue.file_restored), self._restored)
         else:
             self.lost_until = now + TOLD_EVERY
+            self.lost_told.clear()
         return self.job is not None
 
     def _is_cut(self):
@@ -241,6 +251,14 @@ class Compactor:
             self.lost_until = self.clock.monotonic() + PAUSE
             self._failed('be restored', error)
         self._rewrite_if_wanted()
+        if error is None and not self.queue.closed:
+            self._look_for_the_next()
+
+    def _look_for_the_next(self):
+        try:
+            self.look_for_lost_files()
+        except OSError as error:
+            self._failed('look at its files', error)
 
     # -- jobs ------------------------------------------------------------------------------------------------------
 

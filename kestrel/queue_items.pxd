@@ -21,6 +21,7 @@ cdef class QueueItems:
     cdef public ReadBehind reader
     cdef public long long behind
     cdef bint unreadable
+    cdef object trouble
     cdef bint reading_on
     cdef public object tail
     cdef public long long tail_bytes

@@ -58,7 +58,8 @@ class QueueItems:
         self.mem_bytes = 0
         self.reader = None
         self.behind = 0
-        self.unreadable = False
+        self.unreadable = False     # is a timer under way that tries again
+        self.trouble = None         # what the log says of that: (path, errno)
         self.reading_on = False
         self.tail = deque()
         self.tail_bytes = 0
@@ -179,13 +180,16 @@ class QueueItems:
     def _cannot_read(self, error):
         """What waits on disk stays there; it is tried again until it works, or skipped if the file is gone."""
         reader = self.reader
-        if not self.unreadable:
-            self.unreadable = True
+        trouble = reader.file.path, error.errno
+        if trouble != self.trouble:
+            self.trouble = trouble
             self.journal.disk.log.error('journal of queue %s: %s cannot be read back: %s', self.journal.shown_name(),
                                         reader.file.path.decode('utf-8', 'replace'), error.strerror)
         if isinstance(error, FileNotFoundError):
             reader.skip_file()
-        self.journal.hub.call_later(READ_AGAIN, self._read_again)
+        if not self.unreadable:
+            self.unreadable = True
+            self.journal.hub.call_later(READ_AGAIN, self._read_again)
 
     def _read_again(self):
         if self.closed or not self.unreadable:
@@ -194,6 +198,8 @@ class QueueItems:
         had_none = not self.items
         if self.reader is not None:
             self._move_up()
+        if not self.unreadable:
+            self.trouble = None
         if had_none:
             self.wake(len(self.items))
 

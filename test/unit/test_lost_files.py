@@ -109,9 +109,8 @@ class LostFilesTest(SpoolTest):
         self.hub.finish_all()
         for name in archived[-2:]:
             os.unlink(self.folder / name)
-        for _ in range(2):                  # one at a time
-            self.assertTrue(queue.compactor.look_for_lost_files())
-            self.hub.finish_all()
+        self.restore(queue)                 # one after the other
+        self.assertEqual(len(self.log.lines), 2)
         self.assertEqual(self.after_a_crash(), list(range(30)))
         self.put(queue, 30, 40)
         self.assertEqual(self.taken(queue, 40), list(range(40)))
@@ -140,6 +139,19 @@ class LostFilesTest(SpoolTest):
         self.hub.finish_all()
         self.assertEqual(self.after_a_crash(), [0, 1, 2, 3, 4, 5])
         self.assertEqual(self.taken(queue, 6), [0, 1, 2, 3, 4, 5])
+
+    def test_a_rotation_does_not_take_another_file_for_its_own(self):
+        for change in (_replace_by_an_empty_file, lambda path: os.truncate(path, 100)):
+            with self.subTest(change=change):
+                queue = self.queue(max_memory_size=400)
+                self.put(queue, 0, 3)
+                change(self.spool + b'/q')
+                self.put(queue, 3, 6)       # a rotation was due
+                self.hub.finish_all()
+                self.assertEqual(self.after_a_crash(), [0, 1, 2, 3, 4, 5])
+                self.assertEqual(self.taken(queue, 6), [0, 1, 2, 3, 4, 5])
+                queue.delete()
+                self.hub.finish_all()
 
     def test_it_cannot_be_restored_now(self):
         queue = self.queue(max_memory_size=400)
