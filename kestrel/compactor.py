@@ -72,7 +72,7 @@ class Compactor:
     def look_if_empty(self):
         """A rewrite of an emptied queue may have been barred when the last operation was done: nobody may ever come back
         to it, and the files of what is gone would stay."""
-        if self.queue.count == 0 and self.journal.total() >= self.default_journal_size:
+        if self.queue.count == 0 and not self.queue.opened and self.journal.total() >= self.default_journal_size:
             self.look()
 
     def _act(self, what, now):
@@ -92,6 +92,8 @@ class Compactor:
         began = self.clock.monotonic()
         old = files.current
         try:
+            if old.is_open() and self.queue.reader is not None and self._is_cut():
+                self.queue.reader.mend_cut(old)
             if old.is_open() and (not old.is_in_place() or self._is_cut()):
                 # Somebody put another file in its place, or cut it.
                 self.missed = True
@@ -132,6 +134,7 @@ class Compactor:
     def _switched(self, old, begin, new, difference):
         """The rewritten file is the current one."""
         self.placing = True
+        self.lost_told.clear()
         now = self.clock.monotonic()
         stats = self.queue.stats
         stats.journal_rewrites += 1
@@ -230,7 +233,6 @@ class Compactor:
                 'what it holds is gone, later removals may hit the wrong items at the next start')
         held = next((file for file in lost if file.is_open()), None)
         if in_memory:
-            self.lost_told.clear()
             self._rewrite(False)
         elif held is not None:
             self.rewriting = True
@@ -300,7 +302,7 @@ class Compactor:
         if job is None:
             return []
         busy = job.cancel()
-        return None if busy else job.work.remains()
+        return None if busy else job.work.remains(False)
 
     def abandon(self):
         """The queue is deleted: end the job under way, and let a thread that is still at it find out for itself.
@@ -309,9 +311,8 @@ class Compactor:
         self.next_pack = None
         if job is None:
             return []
-        remains = job.work.remains()
-        job.cancel()
-        return remains
+        busy = job.cancel()
+        return job.work.remains(busy)
 
 
 def _xid_of(opened):

@@ -187,6 +187,8 @@ class QueueItems:
                                         reader.file.path.decode('utf-8', 'replace'), error.strerror)
         if isinstance(error, FileNotFoundError):
             reader.skip_file()
+            if reader.left is not None:
+                self._reader_left_a_file()
         if not self.unreadable:
             self.unreadable = True
             self.journal.hub.call_later(READ_AGAIN, self._read_again)

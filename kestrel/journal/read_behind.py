@@ -79,18 +79,30 @@ class ReadBehind:
         file = self.file
         if not file.is_open():
             return False        # it could not be opened: gone, or there is no descriptor left
-        length = file.length()
-        if length >= file.size:
+        if file.length() >= file.size:
             return False
-        end = min(length, self._reader.place())
+        self.mend_cut(file)
+        return True
+
+    def mend_cut(self, file):
+        """Somebody else has made one of the files shorter: then it ends behind its last whole record. Raises OSError."""
+        length = file.length()
+        begin = self._reader.place() if self.file is file else 0
+        end = min(begin, length)
+        if begin < length:
+            left = RecordReader(file, self._now, begin, self._block)
+            left.resize(length)
+            while left.skim() >= 0:
+                pass
+            end = left.offset
         self._log.error('%s was cut by somebody else: %d bytes of %d are there, it is read to %d',
                         file.path.decode('utf-8', 'replace'), length, file.size, end)
         if file.archived:
             file.expect(end)
         else:
             file.cut(end)
-        self.move_to(file, end)
-        return True
+        if self.file is file:
+            self.move_to(file, min(begin, end))
 
     def place(self):
         """Where the item that ``next`` answered last begins: (file, offset)."""

@@ -46,9 +46,13 @@ class Replacement:
         self._opened = opened
         self._items = items
 
-    def remains(self):
-        """AppendFiles of the queue that its journal does not know (any more), the oldest first."""
-        temporary = [] if self.temporary is None else [self.temporary]
+    def remains(self, busy):
+        """AppendFiles of the queue that its journal does not know (any more), the oldest first.
+
+        ``busy``: a thread is still at it. Then the new file is not among them: closed now, its number could become that
+        of another file just when the thread writes to it. It goes when the thread is back (``_abandon``).
+        """
+        temporary = [] if self.temporary is None or busy else [self.temporary]
         return self.replaced + [file for file in temporary if file not in self._journal.files.files]
 
     def _write(self):
@@ -271,6 +275,7 @@ class Restore(Replacement):
         files = journal.files
         lost = self._lost
         is_current = lost is journal.file
+        files.pinned = lost
         self.temporary = file = journal.disk.create(files.temporary_path(files.new_ms()))
         try:
             yield from self._copy_growing(lost, 0)
@@ -285,6 +290,8 @@ class Restore(Replacement):
                 journal.twin = None
             self._abandon()
             raise
+        finally:
+            files.pinned = None
         files.restore(lost, file)
         if is_current:
             journal.replace_file(file)

@@ -5,6 +5,7 @@ cdef class Series:
     cdef public list files
     cdef public long long archived_size
     cdef public list unsynced
+    cdef public AppendFile pinned
     cdef readonly bytes spool
     cdef object _disk
     cdef object _clock

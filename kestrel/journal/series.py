@@ -18,7 +18,8 @@ class Series:
     Raises OSError when the current file of a new queue (``recovered`` None) cannot be created.
     """
 
-    __slots__ = ('files', 'archived_size', 'unsynced', 'spool', '_disk', '_clock', '_path', '_last_ms', '_reading')
+    __slots__ = ('files', 'archived_size', 'unsynced', 'spool', '_disk', '_clock', '_path', '_last_ms', '_reading',
+                 'pinned')
 
     def __init__(self, disk, clock, spool, name, recovered):
         self._disk = disk
@@ -26,6 +27,7 @@ class Series:
         self._path = spool + b'/' + names.current(name)
         self.spool = spool
         self.unsynced = []
+        self.pinned = None          # a thread reads it
         self._reading = None
         if recovered is None:
             self.files = [disk.open_append(self._path)]
@@ -126,7 +128,7 @@ class Series:
             for file in held:
                 self._try_to_hold(file)
         for file in self.files[:-1]:
-            if file.is_open() and file not in held and file not in self.unsynced:
+            if file.is_open() and file not in held and file not in self.unsynced and file is not self.pinned:
                 self._close(file)
 
     def synced(self, files):

@@ -144,11 +144,7 @@ class _Dump:
             return lambda op: self._line(op, walk)
         progress = Progress(self.console, 'Reading journal: %-6s')
 
-        def advance(op):
-            progress.show(walk.reader.offset)
-            if self.data:
-                self._data_line(op, walk)
-        return advance
+        return lambda op: progress.show(walk.reader.offset)
 
     def _raw_data(self, op, walk):
         if op in ADDITIONS:

@@ -153,6 +153,41 @@ class LostFilesTest(SpoolTest):
                 queue.delete()
                 self.hub.finish_all()
 
+    def test_files_cut_in_read_behind_lose_what_was_cut_off_and_no_more(self):
+        queue = self.queue(max_memory_size=400)
+        self.rotate_above(queue, 1200)
+        self.put(queue, 0, 25)              # ten in each rotated file, five in the current one
+        archived = [name for name in self.files() if name != 'q']
+        self.assertEqual([len(self.read(name)) for name in archived], [1210, 1210])
+        os.truncate(self.folder / archived[1], 1207)
+        os.truncate(self.folder / 'q', 3 * 121 + 50)
+        self.rotate_above(queue, 300)
+        self.put(queue, 25, 30)             # rotates at once: what is behind the cut stands at wrong places
+        self.hub.finish_all()
+        self.assertEqual(self.taken(queue, 27), [*range(19), *range(20, 23), *range(25, 30)])
+        self.assertIsNone(queue.take(False, 0))
+        self.assertEqual(len([line for line in self.log.lines if 'was cut by somebody else' in line]), 2)
+        self.assertEqual(self.after_a_crash(), [])
+
+    def test_delete_does_not_close_what_a_thread_writes_to(self):
+        queue = self.queue()
+        self.put(queue, 0, 10)
+        os.unlink(self.folder / 'q')
+        self.assertTrue(queue.compactor.look_for_lost_files())
+        temporary = queue.compactor.job.work.temporary
+        queue.delete()
+        (job, done), *others = self.hub.jobs
+        self.hub.jobs = []
+        for other, other_done in others:
+            other_done(other(), None)
+        self.assertTrue(temporary.is_open(), 'the thread is not back yet')
+        with self.assertRaises(Exception) as caught:
+            job()
+        done(None, caught.exception)
+        self.hub.finish_all()
+        self.assertFalse(temporary.is_open())
+        self.assertEqual(self.files(), [])
+
     def test_it_cannot_be_restored_now(self):
         queue = self.queue(max_memory_size=400)
         self.rotate_above(queue, LARGE)
