@@ -148,10 +148,12 @@ class AppendFile:
         return self._system.fstat(self._descriptor).st_size
 
     def is_in_place(self):
-        """Is there a file of its name and, if it is open, is it this one? Raises OSError."""
+        """Is there a file of its name, whole and, if it is open, is it this one? Raises OSError."""
         try:
             there = self._system.stat(self.path)
         except FileNotFoundError:
+            return False
+        if self.archived and there.st_size < self.size:
             return False
         return self._descriptor < 0 or os.path.samestat(there, self._system.fstat(self._descriptor))
 

@@ -217,6 +217,11 @@ class Compactor:
         now = self.clock.monotonic()
         if self.job is not None or self.journal.is_pending() or now < self.lost_until:
             return False
+        if self.queue.reader is not None:
+            for file in self.journal.files.files:
+                if file.is_open() and file.length() < file.size:
+                    self.queue.reader.mend_cut(file)
+                    self.journal.files.measure()
         lost = [file for file in self.journal.files.files if not file.is_in_place()]
         if self.queue.reader is None and self._is_cut():
             lost.append(self.journal.file)

@@ -89,9 +89,7 @@ class Disk:
         """Give the spool back to whoever wants it next."""
         if self._lock >= 0:
             self.system.close(self._lock)
-            # The number of descriptors the process may have, see ``is_scarce``.
-        self._files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        self._lock = -1
+            self._lock = -1
 
     def _make_spool(self, path):
         if self.system.path.exists(path):

@@ -4,13 +4,13 @@ import threading
 from collections import deque
 from queue import SimpleQueue
 
-# Fsyncs that somebody may wait for have threads of their own; rewriting, packing and deleting share others, so
-# that a long one never delays an answer. More fsyncs at a time would hardly be faster, the file system commits
-# one after the other.
 # Sleeping so long lets everybody run whose turn it is, those too whose input has just come. gevent.sleep(0) does not: all
 # who sleep so go on before the hub looks for input again, so that slices of 1000 items added up to pauses of 7 ms.
 ONE_TURN = 0.000001
 
+# Fsyncs that somebody may wait for have threads of their own; rewriting, packing and deleting share others, so
+# that a long one never delays an answer. More fsyncs at a time would hardly be faster, the file system commits
+# one after the other.
 SYNC_THREADS = 4
 JOB_THREADS = 2
 

@@ -17,6 +17,8 @@ from kestrel.queue_items import QueueItems
 
 SLICE = 1000                # items a sweep takes in one step (D37)
 UNLIMITED = 9223372036854775807
+
+
 class PersistentQueue(QueueItems):
     """Spec queues 2-5 and 10.
 

@@ -36,9 +36,14 @@ class Series:
             self.files = recovered.files
             self.unsynced = self.files[:-1]
             self._last_ms = recovered.last_ms
-        self.archived_size = sum([file.size for file in self.files[:-1]])
+        self.archived_size = 0
+        self.measure()
         if recovered is not None and recovered.reader is not None:
             self.hold(recovered.reader.file)
+
+    def measure(self):
+        """Add up the sizes of the archived files."""
+        self.archived_size = sum([file.size for file in self.files[:-1]])
 
     @property
     def current(self):
@@ -105,7 +110,7 @@ class Series:
         if self._reading in old:
             # read-behind began while the queue was rewritten
             self._reading = new
-        self.archived_size = sum([file.size for file in self.files[:-1]])
+        self.measure()
         self.unsynced = [file for file in self.unsynced if file not in old]
 
     def restore(self, lost, file):

@@ -169,6 +169,18 @@ class LostFilesTest(SpoolTest):
         self.assertEqual(len([line for line in self.log.lines if 'was cut by somebody else' in line]), 2)
         self.assertEqual(self.after_a_crash(), [])
 
+    def test_an_archived_file_cut_while_all_is_in_memory(self):
+        queue = self.queue()
+        queue.compact_from = 0
+        self.rotate_above(queue, 1200)
+        self.put(queue, 0, 12)
+        self.rotate_above(queue, LARGE)
+        archived, = [name for name in self.files() if name != 'q']
+        self.hub.finish_all()
+        os.truncate(self.folder / archived, 300)
+        self.restore(queue)
+        self.assertEqual(self.after_a_crash(), list(range(12)))
+
     def test_delete_does_not_close_what_a_thread_writes_to(self):
         queue = self.queue()
         self.put(queue, 0, 10)
