@@ -1,4 +1,4 @@
-"""Periodic work: the expiry sweep of all queues, and a look at their files."""
+"""Periodic work: the expiry sweep of all queues, and a look at their files. And rewrites at the stop."""
 
 import gevent
 
@@ -8,6 +8,9 @@ from kestrel.hub import ONE_TURN
 # queues, LOOKED_AT queues at a time.
 LOOK_EVERY = 5.0
 LOOKED_AT = 100
+# A graceful stop: so many queues are rewritten at a time; it gives up if none gets done for so long, seconds.
+REWRITTEN_AT_ONCE = 8
+REWRITE_MAY_TAKE = 5.0
 
 
 class Background:
@@ -75,3 +78,33 @@ class Background:
                 if not dropped:
                     break
                 gevent.sleep(ONE_TURN)
+
+    def rewrite_emptied(self, on_step):
+        """Rewrite each queue where nothing waits: its file then holds only its open reads (spec queues 13).
+
+        Where that fails the old files stay; where it is not done in time too, or the next start completes it.
+        on_step  called after each queue
+        """
+        monotonic = self.services.clock.monotonic
+        left = [queue for queue in self.services.collection.queues.values()
+                if queue.compactor is not None and queue.count == 0]
+        under_way = {}      # queue -> has its rewrite begun? Another job may have to end first.
+        until = monotonic() + REWRITE_MAY_TAKE
+        while left or under_way:
+            while left and len(under_way) < REWRITTEN_AT_ONCE:
+                under_way[left.pop()] = False
+            for queue, begun in list(under_way.items()):
+                if queue.compactor.job is not None:
+                    continue
+                if not begun and queue.compactor.rewrite_emptied():
+                    under_way[queue] = True
+                    continue
+                del under_way[queue]
+                until = monotonic() + REWRITE_MAY_TAKE
+                on_step()
+            if under_way:
+                if monotonic() >= until:
+                    count = len(left) + len(under_way)
+                    self.services.log.warning('stopping: %d empty queues are not rewritten', count)
+                    return
+                gevent.sleep(0.001)

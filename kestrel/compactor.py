@@ -173,6 +173,17 @@ class Compactor:
             self.wanted = False
             self.journal.rewritten(error)
 
+    def rewrite_emptied(self):
+        """Begin a rewrite if nothing waits and the files hold something all the same: for a graceful stop.
+        Nothing is begun beside another job. -> true if it was begun."""
+        queue = self.queue
+        if self.job is not None or queue.count or queue.tail or queue.reader is not None:
+            return False
+        if not self.journal.total():
+            return False
+        self._rewrite(True)
+        return self.job is not None
+
     def give_up_rewrite(self):
         """The rewrite under way is about to become wrong: a void item that it leaves out gets its REMOVE, or records that
         it copied are cut off. Nothing of it is in use yet; if somebody waits for it, the next one begins after that.

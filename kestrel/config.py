@@ -22,8 +22,6 @@ from kestrel.log import one_line
 NOT_BUILT = {
     ('server', 'text_listen_port'): 'the text port is not built yet',
     ('server', 'thrift_listen_port'): 'the thrift port is not built yet',
-    ('server', 'default_status'): 'changing the status is not built yet',
-    ('server', 'status_change_grace_period'): 'changing the status is not built yet',
     ('server', 'busy_poll'): 'busy polling is not built yet',
     ('default', 'expire_to_queue'): 'moving expired items to another queue is not built yet',
     ('default', 'fanout_only'): 'fanout is not built yet',

@@ -69,7 +69,7 @@ class Disk:
         path = os.path.abspath(as_path(path))
         shown = path.decode('utf-8', 'replace')
         try:
-            self._make_spool(path)
+            self._make_folder(path)
             descriptor = self.system.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except NotADirectoryError:
             raise StartError('queue_path %s is not a directory: name a directory' % shown) from None
@@ -91,7 +91,7 @@ class Disk:
             self.system.close(self._lock)
             self._lock = -1
 
-    def _make_spool(self, path):
+    def _make_folder(self, path):
         if self.system.path.exists(path):
             return
         self.system.makedirs(path, FOLDER_MODE, exist_ok=True)
@@ -227,6 +227,38 @@ class Disk:
             self.system.fsync(descriptor)
         finally:
             self.system.close(descriptor)
+
+    def may_replace(self, path):
+        """Would ``replace`` find a folder that it may change, or one to create it in?"""
+        folder = os.path.dirname(path)
+        while not self.system.path.exists(folder):
+            folder = os.path.dirname(folder)
+        return self.system.path.isdir(folder) and self.system.access(folder, os.W_OK | os.X_OK)
+
+    def replace(self, path, data):
+        """Give the file ``path`` (absolute) the content ``data``, durably; its folder is created if it is
+        missing. Whatever happens it has the old content or the new one. May be called in a thread."""
+        folder = os.path.dirname(path)
+        self._make_folder(folder)
+        temporary = path + b'.tmp'
+        try:
+            self.system.unlink(temporary)
+        except FileNotFoundError:
+            pass        # the rule: no crash has left one
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        target = self.system.open(temporary, flags, FILE_MODE)
+        try:
+            try:
+                while data:
+                    data = data[self.system.write(target, data):]
+                self.system.fsync(target)
+            finally:
+                self.system.close(target)
+            self.system.rename(temporary, path)
+        except OSError:
+            self.system.unlink(temporary)
+            raise
+        self.fsync_dir(folder)
 
     def save_tail(self, path, offset, dest):
         """Copy what ``path`` holds from ``offset`` on to the new file ``dest``, durably (but for its name).

@@ -4,9 +4,11 @@ import errno
 import os
 import resource
 import socket
+from functools import partial
 
 import gevent
-from gevent.event import Event
+from gevent.event import AsyncResult, Event
+from gevent.lock import BoundedSemaphore
 from gevent.server import StreamServer
 from gevent.threadpool import ThreadPool
 
@@ -24,6 +26,7 @@ from kestrel.persistent_queue import PersistentQueue
 from kestrel.queue_collection import QueueCollection
 from kestrel.session import Services, Session
 from kestrel.stats import ServerStats
+from kestrel.status import STORED, ServerStatus, StatusFile
 
 KEPT_BACK = 64              # file descriptors that connections leave for queues (D68)
 REQUESTS_MAY_TAKE = 5.0     # seconds that running requests have to finish at the stop (D46)
@@ -108,6 +111,11 @@ class KestrelServer:
                                           configuration, self.log)
         self.services = Services(self.collection, self.stats, self.clock, settings, self, self.log,
                                  report.memory_limit())
+        self.status_file = StatusFile(self.disk, settings.status_file, self.log)
+        self.server_status = ServerStatus(
+            STORED[settings.default_status.lower()], settings.status_change_grace_period / 1000000,
+            self.clock, self.hub.call_later, self._store_status, self._enforce_status, self.log)
+        self.status_turn = BoundedSemaphore()
         self.budget = BlockBudget(settings.max_buffered_requests)
         self.idle_limit = (settings.client_timeout or 0) / 1000000
         frequency = settings.expiration_timer_frequency
@@ -140,6 +148,8 @@ class KestrelServer:
             if settings.memcache_listen_port is not None:
                 self.sockets.append(_bind(settings.listen_address, settings.memcache_listen_port))
             self.collection.load(self.disk.lock_spool(settings.queue_path))
+            self.server_status.begin(self.status_file.read(self.server_status.announced))
+            self.status_file.check()
         except JournalError as error:
             self._abandon()
             raise StartError('%s: a queue cannot be set up: %s' % (settings.queue_path, error.why)) from error
@@ -232,8 +242,32 @@ class KestrelServer:
     # -- control ---------------------------------------------------------------------------------------------------
 
     def status(self):
-        """The announced status. Changing it (spec queues 11) comes with a module of its own."""
-        return 'Up'
+        """The name of the announced status."""
+        return self.server_status.announced.name
+
+    def change_status(self, name):
+        """Change it to the one of that name (lower case). -> None, or why nothing was changed (D1)."""
+        with self.status_turn:
+            try:
+                self.server_status.change(STORED[name])
+            except (OSError, RuntimeError) as error:
+                # RuntimeError: no thread can be had
+                why = getattr(error, 'strerror', None) or str(error)
+                self.log.error('status not changed to %s: cannot write %s: %s', name,
+                               self.status_file.shown, why)
+                return 'cannot write the status file: %s' % why
+        return None
+
+    def _store_status(self, status):
+        """In a thread, because of its fsync; the client that asks for it waits."""
+        stored = AsyncResult()
+        self.hub.run_sync(partial(self.status_file.store, status),
+                          lambda _, error: stored.set_exception(error) if error else stored.set(None))
+        stored.get()
+
+    def _enforce_status(self, status):
+        self.services.reads_blocked = status.blocks_reads
+        self.services.writes_blocked = status.blocks_writes
 
     def reload(self):
         """Read the configuration file again. -> None, or why nothing was changed, one line (D27)."""
@@ -280,8 +314,11 @@ class KestrelServer:
         self.on_stop_step()
         self._drain()
         self.on_stop_step()
+        graceful = self.server_status.stop()
         self.background.stop()
         self._restore_lost_files()
+        if graceful:
+            self.background.rewrite_emptied(self.on_stop_step)
         self._end_jobs()
         self._close_queues()
         self.hub.close()

@@ -19,6 +19,8 @@ cdef class Services:
     cdef public long long memory_limit
     cdef public double began
     cdef public bint stopping
+    cdef public bint reads_blocked
+    cdef public bint writes_blocked
 
 
 cdef class Session:

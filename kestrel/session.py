@@ -15,10 +15,11 @@ ADMIN_DISABLED = b'CLIENT_ERROR admin commands are disabled'
 class Services:
     """What all sessions of a server share; ``server.py`` fills it in.
 
-    control   the server: ``reload() -> why not, or None``, ``shutdown()``, ``status() -> str`` and
-              ``note_foreign(address, protocol)``
+    control   the server: ``reload() -> why not, or None``, ``shutdown()``, ``status() -> str``,
+              ``change_status(name) -> why not, or None`` and ``note_foreign(address, protocol)``
     settings  the ``[server]`` settings
     began     monotonic time of the start, seconds; stopping: no request waits or stores any more
+    reads_blocked, writes_blocked   by the status in force (spec queues 11); the server keeps them
     """
 
     def __init__(self, collection, stats, clock, settings, control, log, memory_limit):
@@ -31,6 +32,8 @@ class Services:
         self.memory_limit = memory_limit
         self.began = clock.monotonic()
         self.stopping = False
+        self.reads_blocked = False
+        self.writes_blocked = False
 
 
 class Session:
@@ -52,14 +55,28 @@ class Session:
 
     # -- may this client? ------------------------------------------------------------------------------------------
 
-    def check_reads(self):
-        """Raise HangUp if this connection may not read. The server's status belongs here too (spec queues 11)."""
+    def check_reads(self, name):
+        """Raise HangUp if the status in force blocks reads (spec queues 11) or this client may not read."""
+        if self.services.reads_blocked:
+            raise self._blocked(name)
         if self.reads_refused:
             raise self._too_many(self.services.settings.connection_limit_refuse_reads)
 
-    def check_writes(self):
+    def check_writes(self, name):
+        """The same of writes; ``name`` is None for those to all queues."""
+        if self.services.writes_blocked:
+            raise self._blocked(name)
         if self.writes_refused:
             raise self._too_many(self.services.settings.connection_limit_refuse_writes)
+
+    def _blocked(self, name):
+        if self.services.reads_blocked:
+            if name is None:
+                return HangUp(b'SERVER_ERROR server is not available')
+            return HangUp(b'SERVER_ERROR queue %b is not available' % name)
+        if name is None:
+            return HangUp(b'SERVER_ERROR server is read-only')
+        return HangUp(b'SERVER_ERROR queue %b is read-only' % name)
 
     def _too_many(self, limit):
         return HangUp(b'SERVER_ERROR too many connections (limit %d)' % limit)

@@ -10,6 +10,7 @@ from kestrel.handlers.memcache_reads import END, do_confirm, do_get, do_monitor,
 from kestrel.protocol.memcache import UNKNOWN_COMMAND, ForeignProtocol, MemcacheParser
 from kestrel.protocol.numbers import I32_MIN, I64_MAX, I64_MIN, parse_bounded
 from kestrel.queue_collection import BAD_NAME
+from kestrel.status import STORED as STATUSES
 
 STORED = b'STORED\r\n'
 NOT_STORED = b'NOT_STORED\r\n'
@@ -19,8 +20,6 @@ INTERNAL_ERROR = b'SERVER_ERROR internal error'
 TURN = 64                   # pipelined requests after which others get their turn
 ABSOLUTE_FROM = 1000000     # seconds: an exptime from here on counts from 1970 (spec memcache 4.2)
 MAX_FLAGS = 4294967295
-
-STATUS_NAMES = (b'up', b'writeavoid', b'readonly', b'quiescent')
 
 
 class MemcacheHandler:
@@ -113,9 +112,9 @@ def do_set(session, request):
         if value is None:
             raise RequestError(b'CLIENT_ERROR bad flags')
         flags = value & MAX_FLAGS
-    if session.writes_refused:
-        session.check_writes()
     name = words[1]
+    if session.writes_refused or session.services.writes_blocked:
+        session.check_writes(name.removesuffix(b'/sync'))
     durable = False
     if b'/' in name:
         name, _, suffix = name.partition(b'/')
@@ -149,7 +148,7 @@ def do_delete(session, request):
     _note_noreply(request, 2)
     session.check_admin()
     name = queue_name(request.words)
-    session.check_writes()
+    session.check_writes(name)
     session.delete(name)
     return None if request.noreply else DELETED
 
@@ -157,7 +156,7 @@ def do_delete(session, request):
 def do_flush(session, request):
     _note_noreply(request, 2)
     name = queue_name(request.words)
-    session.check_writes()
+    session.check_writes(name)
     session.flush(name)
     return None if request.noreply else END
 
@@ -165,14 +164,14 @@ def do_flush(session, request):
 def do_flush_all(session, request):
     _note_noreply(request, 1)
     session.check_admin()
-    session.check_writes()
+    session.check_writes(None)
     session.flush_all()
     return None if request.noreply else b'Flushed all queues.\r\n'
 
 
 def do_flush_expired(session, request):
     name = queue_name(request.words)
-    session.check_writes()
+    session.check_writes(name)
     return b'%d\r\n' % session.flush_expired(name)
 
 
@@ -231,12 +230,16 @@ def do_status(session, request):
     if len(request.words) == 1:
         return session.services.control.status().upper().encode('ascii') + b'\r\n'
     session.check_admin()
-    status = request.words[1].lower()
-    if status == b'down':
+    name = request.words[1].lower().decode('latin-1')
+    if name == 'down':
         raise HangUp(b'CLIENT_ERROR status not allowed')
-    if status not in STATUS_NAMES:
+    if name not in STATUSES:
         raise HangUp(b'CLIENT_ERROR unknown status')
-    raise RequestError(b'SERVER_ERROR changing the status is not supported yet')
+    session.connection.flush()
+    why = session.services.control.change_status(name)
+    if why is not None:
+        raise HangUp(b'CLIENT_ERROR status change failed: ' + why.encode('utf-8', 'replace'))
+    return END
 
 
 def do_reload(session, request):

@@ -80,8 +80,8 @@ def do_get(session, request):
         name = words[1]
         if session.reads is not None:
             _check_fetch(session, name, False, session.open_count(name))
-        if session.reads_refused:
-            session.check_reads()
+        if session.reads_refused or session.services.reads_blocked:
+            session.check_reads(name)
         item = session.get(name, 0, False)
         return END if item is None else _value(request, name, item, LINE_END_AND_END)
     if len(words) == 1:
@@ -117,11 +117,11 @@ def _get_key(session, key):
         count = session.open_count(name)
         if not key.open:
             _check_fetch(session, name, False, count)
-        session.check_reads()
+        session.check_reads(name)
         if key.open:
             _check_fetch(session, name, True, count)
         return session.get(name, key.timeout, key.open)
-    session.check_reads()
+    session.check_reads(name)
     return session.peek(name, key.timeout)
 
 
@@ -148,7 +148,7 @@ def _check_keys(session, keys):
         if (key.abort or key.close) and count:
             count -= 1
         if key.fetches():
-            session.check_reads()
+            session.check_reads(name)
             if not key.peek:
                 _check_fetch(session, name, key.open, count)
             session.collection.check_readable(name)
@@ -178,7 +178,7 @@ def do_monitor(session, request):
         raise RequestError(b'CLIENT_ERROR queue name and seconds required')
     seconds = i32(words[2])
     most = session.max_open if len(words) < 4 else i32(words[3])
-    session.check_reads()
+    session.check_reads(name)
     session.collection.check_readable(name)
     session.stats.cmd_monitor += 1
     clock = session.clock
@@ -187,7 +187,7 @@ def do_monitor(session, request):
     sent = 0
     while (sent != most or most < 0) and session.open_count(name) < session.max_open and not connection.gone:
         left = deadline - clock.monotonic()
-        if left <= 0 or seconds <= 0:
+        if left <= 0 or seconds <= 0 or session.services.reads_blocked:
             break
         item = session.monitor_step(name, left * 1000)
         if item is None:

@@ -19,6 +19,7 @@ memcache_listen_port = %d
 text_listen_port = none
 thrift_listen_port = none
 queue_path = %s
+status_file = %s
 """
 
 
@@ -32,7 +33,7 @@ class InProcessTest(unittest.TestCase):
         port = lease.port
         path = os.path.join(folder.name, 'kestrel.conf')
         with open(path, 'w') as file:
-            file.write(CONFIG % (port, os.path.join(folder.name, 'spool')))
+            file.write(CONFIG % (port, *[os.path.join(folder.name, name) for name in ('spool', 'status')]))
         loaded = config.load(path)
         handle = log.setup(loaded.logging, io.StringIO(), '.in_process_%d' % number)
         server = KestrelServer(loaded, handle)

@@ -288,9 +288,14 @@ class FakeControl:
     def __init__(self):
         self.calls = []
         self.why_not = None
+        self.announced = 'Up'
 
     def status(self):
-        return 'Up'
+        return self.announced
+
+    def change_status(self, name):
+        self.calls.append('status ' + name)
+        return self.why_not
 
     def reload(self):
         self.calls.append('reload')

@@ -371,6 +371,78 @@ class EmptiedTest(CompactedTest):
         self.assertFalse(self.compactor.rewriting)
 
 
+class StopTest(CompactedTest):
+    """``rewrite_emptied``: a graceful stop (queues 13)."""
+
+    def test_nothing_waits(self):
+        self.begin()
+        self.put(b'1', b'2')
+        self.get(2)
+        self.assertTrue(self.compactor.rewrite_emptied())
+        self.settle()
+        self.assertEqual((self.files(), self.read()), (['q'], b''))
+
+    def test_open_reads_stay(self):
+        self.begin()
+        self.put(b'1', b'2', b'3')
+        self.open(2)
+        self.get()
+        self.assertTrue(self.compactor.rewrite_emptied())
+        self.settle()
+        self.assertEqual((self.files(), self.records()), (['q'], 'A[2] T2 A[1] T1'))
+        self.check_start()
+
+    def test_rotated_files_go(self):
+        self.begin()
+        self.put(b'1')
+        self.rotate()
+        self.get()
+        self.assertTrue(self.compactor.rewrite_emptied())
+        self.settle()
+        self.assertEqual((self.files(), self.read()), (['q'], b''))
+
+    def test_not_if_something_waits(self):
+        self.begin()
+        self.put(b'1', b'2')
+        self.get()
+        self.assertFalse(self.compactor.rewrite_emptied())
+
+    def test_not_if_there_is_nothing_to_do(self):
+        self.begin()
+        self.assertFalse(self.compactor.rewrite_emptied())
+
+    def test_not_beside_another_job(self):
+        self.begin()
+        self.put(b'1')
+        self.get()
+        self.assertTrue(self.compactor.rewrite_emptied())
+        self.assertFalse(self.compactor.rewrite_emptied())
+
+    def test_not_while_puts_wait_for_an_fsync(self):
+        self.begin(sync_journal=0)
+        self.put(b'1')
+        self.assertEqual(self.queue.count, 0)
+        self.assertFalse(self.compactor.rewrite_emptied())
+
+    def test_one_that_fails_leaves_the_old_file(self):
+        for call in 'open', 'fsync', 'rename':
+            with self.subTest(call):
+                self.begin()
+                self.put(b'1', b'2')
+                self.open()
+                self.get()
+                before = self.records()
+                self.system.faults[call] = errno.EIO
+                self.compactor.rewrite_emptied()
+                self.hub.finish_all()
+                self.system.faults.clear()
+                self.assertIsNone(self.compactor.job)
+                self.assertEqual((self.files(), self.records()), (['q'], before))
+                self.assertEqual(self.after_a_start(), [b'1'])
+                self.queue.delete()
+                self.hub.finish_all()
+
+
 class SuspectTest(CompactedTest):
     """After an fsync that failed nothing is answered before a rewrite (D9)."""
 

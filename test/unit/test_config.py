@@ -224,8 +224,7 @@ class TableTest(ConfigTestCase):
     def test_what_is_not_built(self):
         for section, key, raw, remedy in [
                 ('server', 'text_listen_port', '22134', 'write none or leave the key out'),
-                ('server', 'default_status', 'ReadOnly', 'leave the key out'),
-                ('server', 'status_change_grace_period', '5s', 'leave the key out'),
+                ('server', 'busy_poll', '50us', 'write none or leave the key out'),
                 ('default', 'fanout_only', 'true', 'write false or leave the key out'),
                 ('admin', 'http_port', '2223', 'write none or leave the key out'),
                 ('admin', 'listen_address', '10.0.0.1', 'write none or leave the key out'),

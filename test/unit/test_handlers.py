@@ -156,6 +156,46 @@ class GetTest(HandlerTest):
         self.assertEqual(self.world.items(), [b'1'])
         self.assertEqual(self.ask(b'get q'), only(b'1'))
 
+    def test_row_9_status(self):
+        # the status in force blocks reads (queues 11), the name in the error is that without options
+        self.world_of(max_open_transactions=2)
+        self.put(b'1', b'2')
+        holder = self.world.client()
+        self.ask(b'get q/open', holder)
+        self.ask(b'get q/open', holder)
+        self.world.services.reads_blocked = self.world.services.writes_blocked = True
+        for line in (b'get q', b'get q/open', b'gets q', b'get q/peek', b'get q/close/open', b'get q/t=5',
+                     b'get q a', b'get a.b', b'monitor q 1', b'monitor q 0', b'get q/close q',
+                     b'get q/peek/t=99999'):
+            with self.subTest(line):
+                name = b'a.b' if b'a.b' in line else b'q'
+                self.closes(line, b'SERVER_ERROR queue %b is not available\r\n' % name)
+        # rows 1 to 8 come before it, row 10 behind it
+        for line, reply in ((b'get', NAME_REQUIRED), (b'get q/t=x', BAD_TIMEOUT), (b'get q/abort', END),
+                            (b'get q/close', END), (b'monitor q x', BAD_NUMBER)):
+            with self.subTest(line):
+                self.stays(line, reply)
+        self.closes(b'get q/peek/open', CANNOT_COMBINE)
+        other = self.world.client()
+        other.session.reads = holder.session.reads
+        self.assertEqual(self.ask(b'get q', other), b'ERROR open read in progress on queue q\r\n')
+        self.assertEqual(self.ask(b'get q/open', holder), b'SERVER_ERROR queue q is not available\r\n')
+
+    def test_close_is_done_before_the_status_is_looked_at(self):
+        self.put(b'1', b'2')
+        self.ask(b'get q/open')
+        self.world.services.reads_blocked = True
+        self.assertEqual(self.ask(b'get q/close/open'), b'SERVER_ERROR queue q is not available\r\n')
+        self.assertEqual((self.world.items(), self.world.queue().opened), ([b'2'], {}))
+
+    def test_a_get_that_waits_goes_on_when_the_status_changes(self):
+        # memcache 3
+        self.client.begin(b'get q/t=1000\r\n')
+        self.world.services.reads_blocked = True
+        self.put(b'1')
+        self.world.hub.turn()
+        self.assertEqual(self.client.connection.replies(), only(b'1'))
+
     def test_row_10_limit_of_open_reads(self):
         self.world_of(max_open_transactions=2)
         self.put(b'1', b'2', b'3')
@@ -583,6 +623,16 @@ class MonitorTest(HandlerTest):
         self.assertEqual(self.ask(b'confirm q 2'), END)
         self.assertEqual((self.world.items(), len(self.world.queue().opened)), ([b'three'], 0))
 
+    def test_it_ends_when_the_status_blocks_reads(self):
+        # looked at before each item: the one it waits for may still come
+        self.client.begin(b'monitor q 100\r\n')
+        self.world.services.reads_blocked = True
+        self.put(b'1', b'2')
+        self.world.hub.turn()
+        self.assertEqual(self.client.connection.replies(), only(b'1') + END)
+        self.assertTrue(self.client.open)
+        self.assertEqual(self.world.items(), [b'2'])
+
     def test_max_open_transactions_by_default(self):
         self.put(b'1', b'2', b'3', b'4')
         for line in (b'monitor q 10', b'monitor q 10 50', b'monitor q 10 -1'):
@@ -752,6 +802,47 @@ class DeleteFlushTest(HandlerTest):
             self.ask(line, client)
             self.assertTrue(client.open, line)
 
+    def test_blocked_by_the_status(self):
+        # D1, queues 11
+        for reads, what in ((False, b'read-only'), (True, b'not available')):
+            self.world_of()
+            self.put(b'1')
+            self.world.services.reads_blocked, self.world.services.writes_blocked = reads, True
+            queue = b'SERVER_ERROR queue q is %b\r\n' % what
+            for line, reply in ((b'delete q', queue), (b'flush q', queue), (b'flush_expired q', queue),
+                                (b'flush_all', b'SERVER_ERROR server is %b\r\n' % what)):
+                with self.subTest(line):
+                    self.closes(line, reply)
+                    self.stays(b'delete', NAME_REQUIRED)
+            for name, shown in ((b'q', b'q'), (b'q/sync', b'q'), (b'a.b', b'a.b'), (b'q/x', b'q/x')):
+                with self.subTest(name):
+                    client = self.world.client()
+                    self.assertEqual(self.set(name + b' 0 0', client=client),
+                                     b'SERVER_ERROR queue %b is %b\r\n' % (shown, what))
+                    self.assertFalse(client.open)
+            self.assertEqual(self.set(b'q x 0'), b'CLIENT_ERROR bad flags\r\n')
+            self.assertEqual(self.set(b'q 0 x'), b'CLIENT_ERROR bad expiration\r\n')
+            self.assertEqual(self.world.items(), [b'1'])
+            for line in (b'flush_all_expired', b'confirm q 1', b'stats', b'dump_stats', b'version', b'status',
+                         b'status up', b'reload', b'get q/close', b'get q/abort'):
+                client = self.world.client()
+                self.ask(line, client)
+                self.assertTrue(client.open, line)
+
+    def test_blocked_by_the_status_with_noreply(self):
+        # D3
+        self.world.services.writes_blocked = True
+        for request in (b'set q 0 0 1 noreply\r\na\r\n', b'delete q noreply\r\n', b'flush_all noreply\r\n'):
+            client = self.world.client()
+            self.assertEqual(client.ask(request), b'')
+            self.assertFalse(client.open)
+
+    def test_an_item_of_any_size_is_refused_by_the_status_first(self):
+        self.world_of(FakeConfig(max_item_size=1))
+        self.world.services.writes_blocked = True
+        self.client.ask(b'set q 0 0 100000\r\n')
+        self.assertEqual(self.client.ask(b'x' * 100000 + b'\r\n'), b'SERVER_ERROR queue q is read-only\r\n')
+
     def test_admin_disabled(self):
         # D30
         self.world_of(remote_admin=False)
@@ -823,10 +914,21 @@ class OthersTest(HandlerTest):
         self.closes(b'status down', b'CLIENT_ERROR status not allowed\r\n')
         self.closes(b'status DOWN', b'CLIENT_ERROR status not allowed\r\n')
         self.closes(b'status sideways', b'CLIENT_ERROR unknown status\r\n')
-        for word in (b'up', b'UP', b'WriteAvoid', b'readonly', b'Quiescent'):
-            reply = self.ask(b'status ' + word)
-            self.assertTrue(reply.startswith(b'SERVER_ERROR ') and reply.endswith(b'\r\n'), reply)
-        self.assertTrue(self.client.open)
+        self.closes(b'status  up', b'CLIENT_ERROR unknown status\r\n')
+        self.closes(b'status \xe9', b'CLIENT_ERROR unknown status\r\n')
+        self.assertEqual(self.world.control.calls, [])
+        for word in (b'up', b'UP', b'WriteAvoid', b'readonly', b'Quiescent now'):
+            self.stays(b'status ' + word, END)
+        self.assertEqual(self.world.control.calls, ['status up', 'status up', 'status writeavoid',
+                                                    'status readonly', 'status quiescent'])
+        for name in 'Up', 'WriteAvoid', 'ReadOnly', 'Quiescent', 'Down':
+            self.world.control.announced = name
+            self.stays(b'STATUS', name.upper().encode() + b'\r\n')
+
+    def test_status_that_cannot_be_changed(self):
+        self.world.control.why_not = 'cannot write the status file: No space left on device'
+        self.closes(b'status up', b'CLIENT_ERROR status change failed: cannot write the status file:'
+                                  b' No space left on device\r\n')
 
     def test_fanout_is_said_to_be_missing(self):
         for line in (b'get a+b', b'get a+b/open', b'get a+b/peek', b'delete a+b', b'flush a+b',

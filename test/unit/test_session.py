@@ -525,9 +525,9 @@ class FlushTest(SessionTest):
 class LimitsTest(SessionTest):
     """spec memcache 3: connection number N is refused if N > limit, for its whole life."""
 
-    def refused(self, check):
+    def refused(self, check, name=b'q'):
         try:
-            check()
+            check(name)
         except HangUp as error:
             return error.line
         return None
@@ -547,6 +547,27 @@ class LimitsTest(SessionTest):
         a, = self.clients(1)
         self.assertIsNone(self.refused(a.session.check_reads))
         self.assertIsNone(self.refused(a.session.check_writes))
+
+    def test_status(self):
+        # D1, spec queues 11
+        a, = self.clients(1)
+        services = self.world.services
+        for reads, writes, what in ((False, True, b'read-only'), (True, True, b'not available')):
+            with self.subTest(what):
+                services.reads_blocked, services.writes_blocked = reads, writes
+                self.assertEqual(self.refused(a.session.check_writes), b'SERVER_ERROR queue q is ' + what)
+                self.assertEqual(self.refused(a.session.check_writes, None),
+                                 b'SERVER_ERROR server is ' + what)
+                self.assertEqual(self.refused(a.session.check_reads), b'SERVER_ERROR queue q is ' + what
+                                 if reads else None)
+
+    def test_status_comes_before_the_connection_limits(self):
+        # memcache 3 names it first
+        self.world_of(connection_limit_refuse_reads=0, connection_limit_refuse_writes=0)
+        a, = self.clients(1)
+        self.world.services.reads_blocked = self.world.services.writes_blocked = True
+        for check in a.session.check_reads, a.session.check_writes:
+            self.assertEqual(self.refused(check), b'SERVER_ERROR queue q is not available')
 
     def test_admin(self):
         self.producer.session.check_admin()
