@@ -28,7 +28,6 @@ NOT_BUILT = {
     ('default', 'expire_to_queue'): 'moving expired items to another queue is not built yet',
     ('default', 'fanout_only'): 'fanout is not built yet',
     ('default', 'max_queue_age'): 'deleting unused queues is not built yet',
-    ('default', 'open_transaction_timeout'): 'the timeout of open reads is not built yet',
     ('default', 'white_list_client_id_for_dequeue'): 'client id white lists are not built yet',
     ('default', 'white_list_client_id_for_enqueue'): 'client id white lists are not built yet',
     ('default', 'max_deliveries'): 'dead letters are not built yet',

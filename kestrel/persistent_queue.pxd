@@ -21,6 +21,8 @@ cdef class PersistentQueue:
     cdef public QueueStats stats
     cdef public object compactor
     cdef public object settings
+    cdef public object hub
+    cdef public object deadlines
     cdef public object items
     cdef public long long count
     cdef public long long bytes
@@ -72,6 +74,7 @@ cdef class PersistentQueue:
     cpdef confirm(self, int xid)
     @cython.locals(journal=Journal, item=Item, size='long long')
     cpdef unremove(self, int xid)
+    cdef list _still_open(self, list xids)
     cdef bint _expired(self, Item item, long long now)
     @cython.locals(item=Item)
     cpdef confirm_many(self, list xids)

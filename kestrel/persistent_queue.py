@@ -15,6 +15,7 @@ The items of a queue, in the order of its journal:
 
 from collections import deque
 
+from kestrel.deadlines import Deadlines
 from kestrel.hub import ONE_TURN
 from kestrel.item import Item
 from kestrel.journal.read_behind import ReadBehind
@@ -57,6 +58,7 @@ class PersistentQueue:
     waiters   waiters.Waiters: clients that waited for the name before the queue existed go on waiting (D14)
     stats     stats.QueueStats, owned by the queue
     compactor compactor.Compactor of the queue, set by whoever makes it; None without a journal
+    hub       hub.Hub, for the timer of its open reads
 
     count, bytes      waiting items, those left on disk included, and their data bytes
     mem_bytes         data bytes of ``items``
@@ -64,11 +66,13 @@ class PersistentQueue:
                       REMOVE takes them off when their turn comes (D9). Such an Item has no data (None); its ``add_time``
                       is the offset of its record in the current file number ``xid`` (Journal.serial), or -1. None of
                       them ever stands at the head.
+    deadlines         deadlines.Deadlines of the open reads, None as long as there was no ``open_transaction_timeout``
     """
 
-    def __init__(self, name, settings, journal, recovered, clock, waiters, stats):
+    def __init__(self, name, settings, journal, recovered, clock, waiters, stats, hub=None):
         self.name = name
         self.journal = journal
+        self.hub = hub
         self.clock = clock
         self.waiters = waiters
         self.stats = stats
@@ -90,6 +94,7 @@ class PersistentQueue:
         self.voids_behind = set()   # (file, offset) of void records that are left on disk
         self.checkpoint = None
         self.compactor = None
+        self.deadlines = None
         self.opened = {}
         self.xid = 0
         # the add time of the item taken out last, ms; 0 before the first (D42)
@@ -128,6 +133,10 @@ class PersistentQueue:
         # with less in the journal there is nothing to compact
         self.compact_from = UNLIMITED if self.journal is None else min(
             settings.default_journal_size, settings.max_journal_size + 1, settings.max_memory_size + 1)
+        if self.deadlines is None and settings.open_transaction_timeout is not None:
+            self.deadlines = Deadlines(self, self.hub, self.clock)
+        if self.deadlines is not None:
+            self.deadlines.timeout = settings.open_transaction_timeout
         if self.compactor is not None:
             self.compactor.configure(settings)
 
@@ -238,7 +247,7 @@ class PersistentQueue:
     def _sample(self):
         stats = self.stats
         stats.tx_map_size.add(len(self.opened))
-        stats.tx_expire_list_size.add(0)
+        stats.tx_expire_list_size.add(0 if self.deadlines is None else len(self.deadlines))
         stats.queue_size.add(self.count)
 
     # -- taking ----------------------------------------------------------------------------------------------------
@@ -266,7 +275,12 @@ class PersistentQueue:
         journal = self.journal
         if opening:
             self.stats.transactions += 1
-            xid = self.xid = item.xid = next_xid(self.xid, self.opened)
+            xid = next_xid(self.xid, self.opened)
+            if self.deadlines is not None:
+                while xid in self.deadlines.overdue:
+                    xid = next_xid(xid, self.opened)
+                self.deadlines.add(xid)
+            self.xid = item.xid = xid
             self.opened[xid] = item
             if journal is not None:
                 journal.remove_tentative(xid)
@@ -295,6 +309,8 @@ class PersistentQueue:
     def confirm(self, xid):
         """An open read is done: the item is gone for good. -> the Commit that the answer has to wait for (D63), or None.
         An xid that is not open (any more) is passed over."""
+        if self.deadlines is not None and self.deadlines.forget(xid):
+            return None
         if self.closed or xid not in self.opened:
             return None
         item = self.opened.pop(xid)
@@ -310,6 +326,8 @@ class PersistentQueue:
 
     def unremove(self, xid):
         """Put an open read back at the head and wake one waiter. -> false if that xid is not open (any more)."""
+        if self.deadlines is not None and self.deadlines.forget(xid):
+            return False
         if self.closed or xid not in self.opened:
             return False
         item = self.opened.pop(xid)
@@ -333,6 +351,7 @@ class PersistentQueue:
         """As ``confirm``, with one write for all. A hundred thousand take 40 ms so; with a write for each it was 400."""
         if self.closed:
             return None
+        xids = self._still_open(xids)
         items = [(xid, self.opened.pop(xid)) for xid in xids if xid in self.opened]
         journal = self.journal
         if journal is None or not items:
@@ -349,6 +368,7 @@ class PersistentQueue:
         """As ``unremove`` of each, in this order, with one write for all. -> how many were open."""
         if self.closed:
             return 0
+        xids = self._still_open(xids)
         items = [(xid, self.opened.pop(xid)) for xid in xids if xid in self.opened]
         if not items:
             return 0
@@ -369,6 +389,12 @@ class PersistentQueue:
         if journal is not None and journal.total() >= self.compact_from:
             self.compactor.look()
         return len(items)
+
+    def _still_open(self, xids):
+        """Without those that went back by themselves."""
+        if self.deadlines is None:
+            return xids
+        return [xid for xid in xids if not self.deadlines.forget(xid)]
 
     def wake(self, count):
         """There are so many items more for those who wait."""
@@ -701,6 +727,9 @@ class PersistentQueue:
         self.opened = {}
         self.reader = None
         self.checkpoint = None
+        if self.deadlines is not None:
+            self.deadlines.close()
+            self.deadlines = None
         if self.journal is not None:
             # both know the queue: a circle that the collector would have to find
             compactor, self.compactor = self.compactor, None

@@ -145,7 +145,8 @@ class QueueCollection:
         waiters = self.expected.pop(name, None)
         if waiters is None:
             waiters = Waiters()
-        queue = PersistentQueue(name, settings, journal, recovered, self.clock, waiters, QueueStats())
+        queue = PersistentQueue(name, settings, journal, recovered, self.clock, waiters, QueueStats(),
+                                self.hub)
         if journal is not None:
             queue.compactor = Compactor(queue, journal, self.clock)
         self.queues[name] = queue

@@ -12,7 +12,7 @@ LEVELS = [
     ['errors', 'clock', 'item', 'stats'],
     ['protocol', 'journal.record', 'journal.names', 'journal.xids', 'journal.compaction'],
     ['disk', 'append_file', 'hub'],
-    ['waiters', 'block_budget', 'journal'],
+    ['waiters', 'deadlines', 'block_budget', 'journal'],
     ['config', 'settings', 'log', 'persistent_queue', 'compactor'],
     ['status', 'reads'],
     ['queue_collection'],
