@@ -3,6 +3,7 @@
 import gevent
 
 from kestrel.hub import ONE_TURN
+from kestrel.idleness import Idleness
 
 # How often the names of all journal files are looked at, seconds: two system calls a file, which are 30 ms for 10 000
 # queues, LOOKED_AT queues at a time.
@@ -11,18 +12,20 @@ LOOKED_AT = 100
 
 
 class Background:
-    """Drops expired items every ``frequency`` seconds, None: never (spec queues 5), and restores journal files that
-    somebody removed."""
+    """Drops expired items and unused queues every ``frequency`` seconds, None: never (spec queues 5, 6), and restores
+    journal files that somebody removed."""
 
     def __init__(self, services, frequency):
         self.services = services
         self.frequency = frequency
         self.greenlets = []
+        self.idleness = Idleness(services.clock)
 
     def start(self):
         self.greenlets.append(gevent.spawn(self._every, LOOK_EVERY, self.look_at_files))
         if self.frequency:
             self.greenlets.append(gevent.spawn(self._every, self.frequency, self.sweep))
+            self.greenlets.append(gevent.spawn(self._every, self.frequency, self.delete_unused_queues))
 
     def stop(self):
         gevent.killall(self.greenlets)
@@ -74,4 +77,15 @@ class Background:
                 left -= dropped
                 if not dropped:
                     break
+                gevent.sleep(ONE_TURN)
+
+    def delete_unused_queues(self):
+        """Those that nobody has used for their ``max_queue_age`` (D24)."""
+        collection = self.services.collection
+        for number, queue in enumerate(self.idleness.overdue(list(collection.queues.values())), 1):
+            if self.idleness.still_overdue(queue):
+                self.services.log.info('queue %s was not used for its max_queue_age and is deleted',
+                                       queue.name.decode('latin-1'))
+                collection.expire(queue.name)
+            if number % LOOKED_AT == 0:
                 gevent.sleep(ONE_TURN)

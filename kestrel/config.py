@@ -27,7 +27,6 @@ NOT_BUILT = {
     ('server', 'busy_poll'): 'busy polling is not built yet',
     ('default', 'expire_to_queue'): 'moving expired items to another queue is not built yet',
     ('default', 'fanout_only'): 'fanout is not built yet',
-    ('default', 'max_queue_age'): 'deleting unused queues is not built yet',
     ('default', 'white_list_client_id_for_dequeue'): 'client id white lists are not built yet',
     ('default', 'white_list_client_id_for_enqueue'): 'client id white lists are not built yet',
     ('default', 'max_deliveries'): 'dead letters are not built yet',

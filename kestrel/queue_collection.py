@@ -183,6 +183,11 @@ class QueueCollection:
         self.stats.queue_deletes += 1
         return queue.delete()
 
+    def expire(self, name):
+        """Delete a queue that nobody has used for long; it is empty."""
+        self.delete(name)
+        self.stats.queue_expires += 1
+
     def names(self):
         """-> list of bytes, sorted."""
         return sorted(self.queues)

@@ -43,6 +43,34 @@ class BackgroundTest(unittest.TestCase):
         self.client.expect(b'get brief\r\n', b'VALUE brief 0 1\r\nb\r\nEND\r\n')
 
 
+class QueueAgeTest(unittest.TestCase):
+
+    def test_unused_queues_are_deleted(self):
+        server = start_server(self, {'server': {'expiration_timer_frequency': '20ms'},
+                                     'queues': {'old': {'max_queue_age': '100ms'}}})
+        with server.client() as client, server.client() as waiter:
+            self.assertIn('queue_kept_items', stats_after(client, b'set kept 0 0 1\r\na\r\n'))
+            eventually(self, 'deleted', lambda: stats(client)['queue_expires'] == '1')
+            found = stats(client)
+            self.assertEqual((found['queue_deletes'], found.get('queue_old_items')), ('1', None))
+            self.assertFalse((server.spool / 'old').exists())
+            self.assertIn('queue_old_items', stats_after(client, b'set old 0 0 1\r\na\r\n'))
+            client.expect(b'get old/open\r\n', b'VALUE old 0 1\r\na\r\nEND\r\n')
+            waiter.send(b'get old/t=20000\r\n')
+            eventually(self, 'it waits', lambda: stats(client)['queue_old_waiters'] == '1')
+            client.expect(b'get old/close\r\n', b'END\r\n')
+            over = time.monotonic() + 0.5
+            eventually(self, 'time has passed', lambda: time.monotonic() > over)
+            self.assertIn('queue_old_items', stats_after(client, b'set old 0 0 1\r\nb\r\n'))
+            self.assertEqual(waiter.recv_until(b'END\r\n'), b'VALUE old 0 1\r\nb\r\nEND\r\n')
+            eventually(self, 'deleted again', lambda: stats(client)['queue_expires'] == '2')
+
+
+def stats_after(client, put):
+    client.expect(put, b'STORED\r\n')
+    return stats(client)
+
+
 class ForegroundTest(unittest.TestCase):
     """Without the timer nothing goes until somebody looks."""
 

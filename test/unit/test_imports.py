@@ -18,7 +18,7 @@ LEVELS = [
     ['queue_collection'],
     ['session', 'report'],
     ['handlers', 'connection'],
-    ['background', 'admin'],
+    ['idleness', 'background', 'admin'],
     ['server'],
     ['main', 'daemonize', 'tools', '__main__'],
 ]
