@@ -67,13 +67,14 @@ class Background:
     def sweep(self):
         """One sweep of every queue, each at most its ``max_expire_sweep``, in slices."""
         collection = self.services.collection
+        run = self.services.clock.now_ms()
         for name in collection.names():
             queue = collection.lookup(name)
             if queue is None:
                 continue
             left = queue.max_sweep
             while left > 0:
-                dropped = queue.sweep(left)
+                dropped = queue.sweep(left, run)
                 left -= dropped
                 if not dropped:
                     break

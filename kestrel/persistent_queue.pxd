@@ -23,6 +23,7 @@ cdef class PersistentQueue:
     cdef public object settings
     cdef public object hub
     cdef public object deadlines
+    cdef public object mover
     cdef public object items
     cdef public long long count
     cdef public long long bytes
@@ -52,6 +53,7 @@ cdef class PersistentQueue:
     cdef public long long compact_from
     cdef public bint ages
     cdef public bint discards
+    cdef public bint moves_expired
     cdef public bint traces
 
     @cython.locals(size=Py_ssize_t, now='long long', latest='long long', discarded='long long', item=Item,
@@ -78,14 +80,18 @@ cdef class PersistentQueue:
     cdef bint _expired(self, Item item, long long now)
     @cython.locals(item=Item)
     cpdef confirm_many(self, list xids)
-    @cython.locals(item=Item, size='long long')
     cpdef unremove_many(self, list xids)
-    cpdef sweep(self, long long limit)
+    @cython.locals(item=Item, size='long long')
+    cpdef put_back(self, list xids)
+    @cython.locals(item=Item, xid=int)
+    cpdef hold_head(self)
+    @cython.locals(now='long long', dropped='long long')
+    cpdef sweep(self, long long limit, long long run=*)
     @cython.locals(dropped='long long')
     cdef _sweep(self, long long now, long long limit)
     cpdef flush(self)
     @cython.locals(item=Item, size='long long')
-    cdef _pop_head(self)
+    cpdef pop_head(self, bint opening=*)
     cdef _move_up(self)
     @cython.locals(items='long long', size='long long', item=Item)
     cdef _refill(self)

@@ -59,6 +59,7 @@ class PersistentQueue:
     stats     stats.QueueStats, owned by the queue
     compactor compactor.Compactor of the queue, set by whoever makes it; None without a journal
     hub       hub.Hub, for the timer of its open reads
+    mover     mover.Mover, set by whoever makes the queue; None: expired items are dropped
 
     count, bytes      waiting items, those left on disk included, and their data bytes
     mem_bytes         data bytes of ``items``
@@ -95,6 +96,7 @@ class PersistentQueue:
         self.checkpoint = None
         self.compactor = None
         self.deadlines = None
+        self.mover = None
         self.opened = {}
         self.xid = 0
         # the add time of the item taken out last, ms; 0 before the first (D42)
@@ -127,6 +129,7 @@ class PersistentQueue:
         self.max_age = 0 if settings.max_age is None else settings.max_age // 1000
         self.ages = settings.max_age is not None
         self.max_sweep = UNLIMITED if settings.max_expire_sweep is None else settings.max_expire_sweep
+        self.moves_expired = settings.expire_to_queue is not None
         self.discards = settings.discard_old_when_full
         self.traces = settings.enable_trace
         self.max_memory_size = UNLIMITED if self.journal is None else settings.max_memory_size
@@ -219,7 +222,8 @@ class PersistentQueue:
         Only those in memory are counted. If they are not enough they leave at once and those behind them move up; it
         takes a lowered limit to come to that.
         """
-        if self.max_items <= 0 or self.max_size <= 0 or self._is_choked():
+        if (self.max_items <= 0 or self.max_size <= 0 or self._is_choked()
+                or self.moves_expired and self.mover.stuck):
             return -1
         while True:
             count = self.count + len(self.tail)
@@ -241,7 +245,7 @@ class PersistentQueue:
 
     def _discard(self, count):
         for _ in range(count):
-            self._pop_head()
+            self.pop_head()
         self.stats.discarded += count
 
     def _sample(self):
@@ -295,6 +299,19 @@ class PersistentQueue:
         self.stats.delivery_latency_msec.add(now - item.add_time)
         self._sample()
         return item
+
+    def hold_head(self):
+        """The head leaves as an open read of nobody's, until it is confirmed or put back. -> its xid."""
+        xid = next_xid(self.xid, self.opened)
+        while self.deadlines is not None and xid in self.deadlines.overdue:
+            xid = next_xid(xid, self.opened)
+        item = self.items[0]
+        if self.journal is not None:
+            self.journal.remove_tentative(xid)
+        self.pop_head(True)
+        self.xid = item.xid = xid
+        self.opened[xid] = item
+        return xid
 
     def head(self):
         """The first item, or None. It stays."""
@@ -368,7 +385,12 @@ class PersistentQueue:
         """As ``unremove`` of each, in this order, with one write for all. -> how many were open."""
         if self.closed:
             return 0
-        xids = self._still_open(xids)
+        put_back = self.put_back(self._still_open(xids))
+        self.stats.canceled_transactions += put_back
+        return put_back
+
+    def put_back(self, xids):
+        """Those of the xids that are open go back to the head. -> how many."""
         items = [(xid, self.opened.pop(xid)) for xid in xids if xid in self.opened]
         if not items:
             return 0
@@ -384,7 +406,6 @@ class PersistentQueue:
         self.count += len(items)
         self.bytes += size
         self.mem_bytes += size
-        self.stats.canceled_transactions += len(items)
         self.wake(len(items))
         if journal is not None and journal.total() >= self.compact_from:
             self.compactor.look()
@@ -411,19 +432,26 @@ class PersistentQueue:
         """Past the expiry in force: that of the put, or ``max_age`` as configured now (spec queues 5)."""
         return (item.expiry != 0 and item.expiry < now) or (self.ages and item.add_time < now - self.max_age)
 
-    def sweep(self, limit):
-        """Drop expired items from the head, at most ``limit`` and at most one slice. -> how many."""
+    def sweep(self, limit, run=0):
+        """Drop expired items from the head, or move them (D51), at most ``limit`` and at most one slice. -> how many.
+        None, though the head is stale: it cannot be moved now.
+
+        run  when the sweep of several queues began, ms since 1970: what has expired since stays until the next
+        """
         if self.closed:
             return 0
-        dropped = self._sweep(self.clock.now_ms(), min(limit, SLICE))
+        now = self.clock.now_ms()
+        dropped = self._sweep(run if 0 < run < now else now, min(limit, SLICE))
         if dropped and self.journal is not None and self.journal.total() >= self.compact_from:
             self.compactor.look()
         return dropped
 
     def _sweep(self, now, limit):
+        if self.moves_expired:
+            return self.mover.move_expired(now, limit)
         dropped = 0
         while dropped < limit and self.stale(now):
-            self._pop_head()
+            self.pop_head()
             dropped += 1
         if dropped:
             self.stats.expired_items += dropped
@@ -455,15 +483,15 @@ class PersistentQueue:
                 self.compactor.look()
         return items
 
-    def _pop_head(self):
-        """The head, whose REMOVE is written, leaves."""
+    def pop_head(self, opening=False):
+        """The head, whose record is written, leaves: for good, or ``opening`` as an open read."""
         item = self.items.popleft()
         size = len(item.data)
         self.count -= 1
         self.bytes -= size
         self.mem_bytes -= size
         if self.checkpoint is not None:
-            self.checkpoint.take(item, False)
+            self.checkpoint.take(item, opening)
         if self.reader is not None or self.voids:
             self._move_up()
 
@@ -727,6 +755,7 @@ class PersistentQueue:
         self.opened = {}
         self.reader = None
         self.checkpoint = None
+        self.mover = None           # it knows the queue
         if self.deadlines is not None:
             self.deadlines.close()
             self.deadlines = None

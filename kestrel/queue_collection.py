@@ -4,6 +4,7 @@ from kestrel.compactor import Compactor
 from kestrel.errors import JournalError, RequestError
 from kestrel.journal import recovery
 from kestrel.journal.journal import Journal
+from kestrel.mover import Mover
 from kestrel.persistent_queue import PersistentQueue
 from kestrel.stats import QueueStats
 from kestrel.waiters import Waiters
@@ -147,6 +148,7 @@ class QueueCollection:
             waiters = Waiters()
         queue = PersistentQueue(name, settings, journal, recovered, self.clock, waiters, QueueStats(),
                                 self.hub)
+        queue.mover = Mover(queue, self.need, self.log)
         if journal is not None:
             queue.compactor = Compactor(queue, journal, self.clock)
         self.queues[name] = queue

@@ -197,11 +197,34 @@ class TableTest(ConfigTestCase):
         if why and (section == 'aliases' or (value not in (None, [], default) and value is not False)):
             self.assertIn(why, self.error(written(section, key, raw)))
             return
+        if key in config.TARGETS:
+            self._check_target(key, raw, value)
+            return
         loaded = self.load(written(section, key, raw))
         holder = loaded.queue(b'any') if section == 'default' else getattr(loaded, section)
         expected = loaded.server.listen_address if (section, key) == ('admin', 'listen_address') else value
         self.assertEqual(getattr(holder, key), expected, raw)
         self.assertIs(type(getattr(holder, key)), type(expected), raw)
+
+    def _check_target(self, key, raw, value):
+        text = f'[queues]\n[[any]]\n{key} = {raw}\n'
+        if value is not None and b'+' in value:
+            self.assertIn('fanout is not built yet', self.error(text))
+        else:
+            self.assertEqual(getattr(self.load(text).queue(b'any'), key), value, raw)
+
+    def test_no_queue_is_its_own_target(self):
+        for key in config.TARGETS:
+            with self.subTest(key):
+                self.assertEqual(self.error(f'[queues]\n[[q]]\n{key} = q\n'), f'line 3: [queues] [[q]] {key}: '
+                                 f'queue q would have itself as its {key}; name another queue')
+                inherited = f'[default]\n{key} = q\n[queues]\n[[q]]\n'
+                self.assertEqual(self.error(inherited), f'line 2: [default] {key}: queue q would have itself as its'
+                                 f' {key}; write {key} = none, or another queue, below [queues] [[q]]')
+                loaded = self.load(inherited + f'{key} = none\n')
+                self.assertEqual([getattr(loaded.queue(name), key) for name in (b'q', b'other')], [None, b'q'])
+                loaded = self.load(f'[queues]\n[[a]]\n{key} = b\n[[b]]\n{key} = a\n')
+                self.assertEqual(getattr(loaded.queue(b'b'), key), b'a')
 
     def test_limits(self):
         for section, keys in table().items():

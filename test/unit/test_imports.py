@@ -13,7 +13,7 @@ LEVELS = [
     ['protocol', 'journal.record', 'journal.names', 'journal.xids', 'journal.compaction'],
     ['disk', 'append_file', 'hub'],
     ['waiters', 'deadlines', 'block_budget', 'journal'],
-    ['config', 'settings', 'log', 'persistent_queue', 'compactor'],
+    ['config', 'settings', 'log', 'persistent_queue', 'compactor', 'mover'],
     ['status', 'reads'],
     ['queue_collection'],
     ['session', 'report'],
