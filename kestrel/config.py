@@ -28,8 +28,6 @@ NOT_BUILT = {
     ('default', 'fanout_only'): 'fanout is not built yet',
     ('default', 'white_list_client_id_for_dequeue'): 'client id white lists are not built yet',
     ('default', 'white_list_client_id_for_enqueue'): 'client id white lists are not built yet',
-    ('default', 'max_deliveries'): 'dead letters are not built yet',
-    ('default', 'dead_letter_queue'): 'dead letters are not built yet',
     ('aliases', 'destination_queues'): 'aliases are not built yet',
     ('zookeeper', 'host'): 'ZooKeeper is not built yet',
     ('admin', 'http_port'): 'the admin port is not built yet',
@@ -43,7 +41,7 @@ NOT_BUILT = {
     ('admin', 'allowed_hosts'): 'the admin port is not built yet',
 }
 # Keys that name another queue.
-TARGETS = ('expire_to_queue',)
+TARGETS = ('expire_to_queue', 'dead_letter_queue')
 FANOUT_NOT_BUILT = 'fanout is not built yet, so this queue is not set up'
 
 _SECTION = re.compile(r'''\s*((?:\[\s*)+)("\s*\S.*?\s*"|'\s*\S.*?\s*'|[^'"\s].*?)(?:\s*\])+\s*(?:\#.*)?$''')
@@ -275,10 +273,13 @@ class _Loader:
             shown = target.decode('latin-1')
             if b'+' in target:
                 raise self.file.error('fanout is not built yet; name a queue without +', place, key)
+            if key == 'dead_letter_queue' and target in config.aliases:
+                raise self.file.error(f'{shown} is an alias; name a queue', place, key)
             if getattr(config.queue(target), key) == target:
                 why = f'queue {shown} would have itself as its {key}; '
                 own = place == ('queues', shown)
-                why += 'name another queue' if own else f'write {key} = none, or another queue, below [queues] [[{shown}]]'
+                why += ('name another queue' if own else
+                        f'write {key} = none, or another queue, below [queues] [[{shown}]]')
                 raise self.file.error(why, place, key)
 
     def _refuse_unknown_sections(self):

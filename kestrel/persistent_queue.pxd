@@ -49,6 +49,7 @@ cdef class PersistentQueue:
     cdef public long long max_item_size
     cdef public long long max_age
     cdef public long long max_sweep
+    cdef public long long max_deliveries
     cdef public long long max_memory_size
     cdef public long long compact_from
     cdef public bint ages

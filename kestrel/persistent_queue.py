@@ -59,7 +59,7 @@ class PersistentQueue:
     stats     stats.QueueStats, owned by the queue
     compactor compactor.Compactor of the queue, set by whoever makes it; None without a journal
     hub       hub.Hub, for the timer of its open reads
-    mover     mover.Mover, set by whoever makes the queue; None: expired items are dropped
+    mover     mover.Mover, set by whoever makes the queue; needed where items are to be moved
 
     count, bytes      waiting items, those left on disk included, and their data bytes
     mem_bytes         data bytes of ``items``
@@ -109,6 +109,7 @@ class PersistentQueue:
             self.reader = recovered.reader
             self.behind = recovered.behind
             self.xid = recovered.counter
+            self.opened = recovered.opened
         self.settings = None
         self.configure(settings)
         if journal is not None:
@@ -130,8 +131,11 @@ class PersistentQueue:
         self.ages = settings.max_age is not None
         self.max_sweep = UNLIMITED if settings.max_expire_sweep is None else settings.max_expire_sweep
         self.moves_expired = settings.expire_to_queue is not None
+        self.max_deliveries = settings.max_deliveries or 0
         self.discards = settings.discard_old_when_full
         self.traces = settings.enable_trace
+        if self.journal is not None:
+            self.journal.keep_deliveries = settings.max_deliveries is not None
         self.max_memory_size = UNLIMITED if self.journal is None else settings.max_memory_size
         # with less in the journal there is nothing to compact
         self.compact_from = UNLIMITED if self.journal is None else min(
@@ -347,17 +351,20 @@ class PersistentQueue:
             return False
         if self.closed or xid not in self.opened:
             return False
+        if self.max_deliveries:
+            return self.unremove_many([xid]) == 1
         item = self.opened.pop(xid)
+        again = _counted(item)
         size = len(item.data)
         journal = self.journal
         if journal is not None:
             journal.unremove(xid)
-        self.items.appendleft(item)
+        self.items.appendleft(again)
         self.count += 1
         self.bytes += size
         self.mem_bytes += size
         if self.checkpoint is not None:
-            self.checkpoint.put_back()
+            self.checkpoint.put_back(item, again)
         self.stats.canceled_transactions += 1
         self.waiters.wake_one()
         if journal is not None and journal.total() >= self.compact_from:
@@ -385,9 +392,10 @@ class PersistentQueue:
         """As ``unremove`` of each, in this order, with one write for all. -> how many were open."""
         if self.closed:
             return 0
-        put_back = self.put_back(self._still_open(xids))
-        self.stats.canceled_transactions += put_back
-        return put_back
+        xids = [xid for xid in self._still_open(xids) if xid in self.opened]
+        self.stats.canceled_transactions += len(xids)
+        self.put_back(self.mover.bury(xids) if self.max_deliveries else xids)
+        return len(xids)
 
     def put_back(self, xids):
         """Those of the xids that are open go back to the head. -> how many."""
@@ -400,9 +408,10 @@ class PersistentQueue:
         size = 0
         for _, item in items:
             size += len(item.data)
-            self.items.appendleft(item)
+            again = _counted(item)
+            self.items.appendleft(again)
             if self.checkpoint is not None:
-                self.checkpoint.put_back()
+                self.checkpoint.put_back(item, again)
         self.count += len(items)
         self.bytes += size
         self.mem_bytes += size
@@ -765,6 +774,14 @@ class PersistentQueue:
             self.journal.delete([] if compactor is None else compactor.abandon())
             self.journal.queue = None
         return items
+
+
+def _counted(item):
+    """An item that is put back, with that counted. A copy: a rewrite under way and a checkpoint go on holding the item
+    with the count it had, because the UNREMOVE stands behind what they write."""
+    again = Item(item.data, item.add_time, item.expiry, item.flags, item.deliveries + 1)
+    again.xid = item.xid
+    return again
 
 
 def _offset_of(place):

@@ -76,9 +76,13 @@ class QueueCollection:
             if not settings.keep_journal:
                 self._leave_alone(name, 'keep_journal is false')
                 continue
-            recovered = recovery.recover(self.disk, self.clock, self.log, files, settings.max_memory_size)
+            recovered = recovery.recover(self.disk, self.clock, self.log, files, settings.max_memory_size,
+                                         settings.max_deliveries)
             self._set_up(name, settings, recovered)
         self._set_up_configured(self.config)
+        for queue in list(self.queues.values()):
+            if queue.opened:
+                queue.mover.bury_found()
 
     def _leave_alone(self, name, why):
         self.log.warning('queue %s: %s: its journal files are left alone', name.decode('latin-1'), why)

@@ -4,6 +4,7 @@ import os
 import re
 import tempfile
 import unittest
+from unittest import mock
 
 from support.environment import CHECKOUT
 
@@ -226,6 +227,13 @@ class TableTest(ConfigTestCase):
                 loaded = self.load(f'[queues]\n[[a]]\n{key} = b\n[[b]]\n{key} = a\n')
                 self.assertEqual(getattr(loaded.queue(b'b'), key), b'a')
 
+    def test_dead_letters_go_into_no_alias(self):
+        text = '[default]\ndead_letter_queue = q\n[queues]\n[[q]]\ndead_letter_queue = none\n[aliases]\n[[q]]\n'
+        with mock.patch.dict(config.NOT_BUILT):
+            del config.NOT_BUILT['aliases', 'destination_queues']
+            self.assertEqual(self.error(text), 'line 2: [default] dead_letter_queue: q is an alias; name a queue')
+            self.load(text.replace('dead_letter_queue', 'expire_to_queue'))
+
     def test_limits(self):
         for section, keys in table().items():
             for key in keys:
@@ -258,9 +266,9 @@ class TableTest(ConfigTestCase):
             with self.subTest(key):
                 why = config.NOT_BUILT[section, key]
                 self.assertIn(f': {why}; {remedy}', self.error(written(section, key, raw)))
-        message = self.error('[queues]\n[[q]]\nmax_deliveries = 3\n')
-        self.assertEqual(message, 'line 3: [queues] [[q]] max_deliveries: dead letters are not built yet;'
-                                  ' write none or leave the key out')
+        message = self.error('[queues]\n[[q]]\nfanout_only = true\n')
+        self.assertEqual(message, 'line 3: [queues] [[q]] fanout_only: fanout is not built yet;'
+                                  ' write false or leave the key out')
 
     def test_wrong_values_are_told_before_what_is_not_built(self):
         self.assertIn('max_age', self.error('[admin]\nhttp_port = 2223\n[default]\nmax_age = 5\n'))

@@ -321,3 +321,145 @@ class ExpiredTest(MoverTest):
         while self.q.sweep(10 ** 6):
             pass
         self.assertEqual((len(self.q.opened), self.q.count), (10000, 100))
+
+
+class DeadLetterTest(MoverTest):
+
+    SOURCE = {'max_deliveries': 2, 'dead_letter_queue': b'd'}
+
+    def open(self, *data):
+        """Put the items and open them; -> their xids."""
+        self.put(*data)
+        xids = [self.q.take(True, self.clock.now_ms()).xid for _ in data]
+        self.line.clear()
+        return xids
+
+    def again(self):
+        """The head is opened once more; -> its xid."""
+        xid = self.q.take(True, self.clock.now_ms()).xid
+        self.line.clear()
+        return xid
+
+    def counts(self):
+        stats = self.q.stats
+        return stats.canceled_transactions, stats.dead_letters, stats.discarded
+
+    def test_moved_at_the_last_time(self):
+        self.journaled(b'd')
+        xid, = self.open(b'1')
+        self.assertTrue(self.q.unremove(xid))
+        self.assertEqual((self.items(b'q'), self.written()), ([b'1'], 'q: unremove(1)'))
+        xid = self.again()
+        self.assertTrue(self.q.unremove(xid))
+        self.assertEqual((self.items(b'q'), self.items(b'd'), self.q.opened), ([], [b'1'], {}))
+        # the record of the dead letter queue is the first
+        self.assertEqual(self.written(), 'd: add(1:0:1), q: confirm-remove(2)')
+        self.assertEqual(self.counts(), (2, 1, 0))
+
+    def test_as_by_a_put_without_expiry(self):
+        self.put(b'1', flags=7)
+        for _ in range(2):
+            self.q.unremove(self.again())
+        item = self.collection.lookup(b'd').items[0]
+        self.assertEqual((item.flags, item.expiry, item.deliveries, item.add_time), (7, 0, 0, self.clock.ms))
+        self.assertEqual(self.stats.total_items, 0)
+
+    def test_only_those_that_are_poison(self):
+        self.q.unremove(self.open(b'1')[0])
+        xids = [self.again(), *self.open(b'2', b'3')]
+        self.assertEqual(self.q.unremove_many(list(reversed(xids))), 3)
+        self.assertEqual((self.items(b'd'), self.items(b'q')), ([b'1'], [b'2', b'3']))
+        self.assertEqual(self.counts(), (4, 1, 0))
+
+    def test_several_keep_their_order(self):
+        xids = self.open(b'1', b'2', b'3')
+        self.q.unremove_many(list(reversed(xids)))
+        xids = [self.again() for _ in range(3)]
+        self.q.unremove_many(list(reversed(xids)))
+        self.assertEqual(self.items(b'd'), [b'1', b'2', b'3'])
+
+    def test_without_a_dead_letter_queue(self):
+        self.build({b'q': {'max_deliveries': 1}})
+        self.assertTrue(self.q.unremove(self.open(b'1')[0]))
+        self.assertEqual((self.items(b'q'), self.written(), self.counts()), ([], 'q: confirm-remove(1)', (1, 1, 1)))
+
+    def test_confirmed_ones_are_no_poison(self):
+        self.q.unremove(self.open(b'1')[0])
+        self.q.confirm(self.again())
+        self.assertEqual((self.items(b'd'), self.counts()), (None, (1, 0, 0)))
+
+    def test_timeout(self):
+        self.build({b'q': {**self.SOURCE, 'max_deliveries': 1, 'open_transaction_timeout': 1000000}})
+        d = self.journaled(b'd')
+        commit = d.journal.next_commit = Commit()
+        xid, = self.open(b'1')
+        self.hub.advance(1.1)
+        self.assertFalse(commit.done)
+        self.assertIsNone(self.q.confirm(xid))      # its owner comes too late
+        self.assertEqual((list(self.q.opened), self.written()), ([xid], 'd: add(1:0:1)'))
+        d.journal.end_commit()
+        self.assertEqual((self.items(b'd'), self.q.opened, self.counts()), ([b'1'], {}, (1, 1, 0)))
+
+    def test_refused_ones_go_back(self):
+        self.build({b'q': {**self.SOURCE, 'max_deliveries': 1}, b'd': {'max_items': 1}})
+        xids = self.open(b'1', b'2', b'3')
+        self.q.unremove_many(list(reversed(xids)))
+        self.assertEqual((self.items(b'd'), self.items(b'q')), ([b'1'], [b'2', b'3']))
+        self.assertEqual((self.counts(), len(self.log.lines)), ((3, 1, 0), 1))
+        self.assertIn('queue q: items of too many deliveries go back, queue d refuses them', self.log.lines[0])
+        self.collection.lookup(b'd').flush()
+        self.q.unremove(self.again())
+        self.assertEqual((self.items(b'd'), self.items(b'q')), ([b'2'], [b'3']))
+
+    def test_goes_back_if_the_record_cannot_be_written(self):
+        d = self.journaled(b'd')
+        d.journal.failure = JournalError('broken')
+        self.q.unremove(self.open(b'1')[0])
+        self.assertTrue(self.q.unremove(self.again()))
+        self.assertEqual((self.items(b'q'), self.written(), self.counts()), ([b'1'], 'q: unremove(2)', (2, 0, 0)))
+        self.assertIn('broken', self.log.lines[0])
+
+    def test_source_that_fsyncs_each(self):
+        self.build({b'q': {**self.SOURCE, 'max_deliveries': 1, 'sync_journal': 0}})
+        d = self.journaled(b'd')
+        d.journal.next_commit = Commit()
+        self.q.unremove_many(list(reversed(self.open(b'1', b'2'))))
+        self.assertEqual(self.written(), 'd: add(1:0:1)/sync, d: add(1:0:2)/sync')
+        self.assertEqual((sorted(self.q.opened), self.counts()), ([1, 2], (2, 0, 0)))
+        d.journal.end_commit()
+        self.assertEqual(self.written(), 'q: confirm-remove(1), q: confirm-remove(2)')
+        self.assertEqual((self.items(b'd'), self.q.opened, self.counts()), ([b'1', b'2'], {}, (2, 2, 0)))
+
+    def test_failed_fsync_puts_them_back(self):
+        self.build({b'q': {**self.SOURCE, 'max_deliveries': 1}})
+        d = self.journaled(b'd')
+        d.journal.next_commit = Commit()
+        self.q.unremove_many(list(reversed(self.open(b'1', b'2'))))
+        d.journal.end_commit(JournalError('broken'))
+        self.assertEqual((self.items(b'q'), self.q.opened, self.counts()), ([b'1', b'2'], {}, (2, 0, 0)))
+
+    def test_found_open_at_the_start(self):
+        self.open(b'1', b'2')
+        self.q.mover.bury_found()
+        self.assertEqual((self.items(b'q'), self.counts()), ([b'1', b'2'], (0, 0, 0)))
+        self.again()
+        self.again()
+        self.q.mover.bury_found()
+        self.assertEqual((self.items(b'd'), self.counts()), ([b'1', b'2'], (0, 2, 0)))
+
+    def test_counts_are_kept_by_the_journal(self):
+        self.assertTrue(self.q.journal is not None)
+        self.collection.configure(self.config)
+        self.assertTrue(self.q.journal.keep_deliveries)
+        self.config.queues[b'q'] = {}
+        self.collection.configure(self.config)
+        self.assertFalse(self.q.journal.keep_deliveries)
+
+    def test_reload(self):
+        self.config.queues[b'q'] = {}
+        self.collection.configure(self.config)
+        self.q.unremove(self.open(b'1')[0])
+        self.config.queues[b'q'] = self.SOURCE
+        self.collection.configure(self.config)
+        self.q.unremove(self.again())
+        self.assertEqual(self.items(b'd'), [b'1'])
