@@ -281,6 +281,7 @@ class KestrelServer:
         self._drain()
         self.on_stop_step()
         self.background.stop()
+        self._end_moves()
         self._restore_lost_files()
         self._end_jobs()
         self._close_queues()
@@ -311,6 +312,14 @@ class KestrelServer:
         if not self.serving:
             self.finished.set()
         self.may_go.wait()
+
+    def _end_moves(self):
+        """What waits for an fsync on its way to another queue arrives there; the next start would move it again."""
+        end = self.clock.monotonic() + REQUESTS_MAY_TAKE
+        while (any([queue.mover.held for queue in self.collection.queues.values()])
+               and self.clock.monotonic() < end):
+            gevent.sleep(0.01)
+        self.on_stop_step()
 
     def _restore_lost_files(self):
         queues = self.background.look_for_lost_files()

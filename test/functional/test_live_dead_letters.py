@@ -65,6 +65,16 @@ class DeadLetterTest(unittest.TestCase):
                 self.restart()
                 self.assertEqual(self.stat('queue_q_items'), '0')
 
+    def test_put_back_by_the_stop(self):
+        self.start(config(1, sync_journal='0'))
+        with self.server.client() as client:
+            self.put(client)
+            self.open(client)
+            self.server.stop()
+        self.server.start()
+        self.assertEqual(self.stat('queue_dead_items'), '1')
+        self.assertEqual(self.stat('queue_q_dead_letters'), '0')
+
     def test_counts_survive_a_rewrite(self):
         self.start(config(2, default_journal_size='1KB', max_journal_size='1KB', min_journal_compact_delay='none'))
         with self.server.client() as client:
