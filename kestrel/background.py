@@ -3,6 +3,7 @@
 import gevent
 
 from kestrel.hub import ONE_TURN
+from kestrel.idleness import Idleness
 
 # How often the names of all journal files are looked at, seconds: two system calls a file, which are 30 ms for 10 000
 # queues, LOOKED_AT queues at a time.
@@ -14,18 +15,20 @@ REWRITE_MAY_TAKE = 5.0
 
 
 class Background:
-    """Drops expired items every ``frequency`` seconds, None: never (spec queues 5), and restores journal files that
-    somebody removed."""
+    """Drops expired items and unused queues every ``frequency`` seconds, None: never (spec queues 5, 6), and restores
+    journal files that somebody removed."""
 
     def __init__(self, services, frequency):
         self.services = services
         self.frequency = frequency
         self.greenlets = []
+        self.idleness = Idleness(services.clock)
 
     def start(self):
         self.greenlets.append(gevent.spawn(self._every, LOOK_EVERY, self.look_at_files))
         if self.frequency:
             self.greenlets.append(gevent.spawn(self._every, self.frequency, self.sweep))
+            self.greenlets.append(gevent.spawn(self._every, self.frequency, self.delete_unused_queues))
 
     def stop(self):
         gevent.killall(self.greenlets)
@@ -67,13 +70,14 @@ class Background:
     def sweep(self):
         """One sweep of every queue, each at most its ``max_expire_sweep``, in slices."""
         collection = self.services.collection
+        run = self.services.clock.now_ms()
         for name in collection.names():
             queue = collection.lookup(name)
             if queue is None:
                 continue
             left = queue.max_sweep
             while left > 0:
-                dropped = queue.sweep(left)
+                dropped = queue.sweep(left, run)
                 left -= dropped
                 if not dropped:
                     break
@@ -108,3 +112,14 @@ class Background:
                     self.services.log.warning('stopping: %d empty queues are not rewritten', count)
                     return
                 gevent.sleep(0.001)
+
+    def delete_unused_queues(self):
+        """Those that nobody has used for their ``max_queue_age`` (D24)."""
+        collection = self.services.collection
+        for number, queue in enumerate(self.idleness.overdue(list(collection.queues.values())), 1):
+            if self.idleness.still_overdue(queue):
+                self.services.log.info('queue %s was not used for its max_queue_age and is deleted',
+                                       queue.name.decode('latin-1'))
+                collection.expire(queue.name)
+            if number % LOOKED_AT == 0:
+                gevent.sleep(ONE_TURN)

@@ -23,14 +23,9 @@ NOT_BUILT = {
     ('server', 'text_listen_port'): 'the text port is not built yet',
     ('server', 'thrift_listen_port'): 'the thrift port is not built yet',
     ('server', 'busy_poll'): 'busy polling is not built yet',
-    ('default', 'expire_to_queue'): 'moving expired items to another queue is not built yet',
     ('default', 'fanout_only'): 'fanout is not built yet',
-    ('default', 'max_queue_age'): 'deleting unused queues is not built yet',
-    ('default', 'open_transaction_timeout'): 'the timeout of open reads is not built yet',
     ('default', 'white_list_client_id_for_dequeue'): 'client id white lists are not built yet',
     ('default', 'white_list_client_id_for_enqueue'): 'client id white lists are not built yet',
-    ('default', 'max_deliveries'): 'dead letters are not built yet',
-    ('default', 'dead_letter_queue'): 'dead letters are not built yet',
     ('aliases', 'destination_queues'): 'aliases are not built yet',
     ('zookeeper', 'host'): 'ZooKeeper is not built yet',
     ('admin', 'http_port'): 'the admin port is not built yet',
@@ -43,6 +38,8 @@ NOT_BUILT = {
     ('admin', 'metrics_max_queues'): 'the admin port is not built yet',
     ('admin', 'allowed_hosts'): 'the admin port is not built yet',
 }
+# Keys that name another queue.
+TARGETS = ('expire_to_queue', 'dead_letter_queue')
 FANOUT_NOT_BUILT = 'fanout is not built yet, so this queue is not set up'
 
 _SECTION = re.compile(r'''\s*((?:\[\s*)+)("\s*\S.*?\s*"|'\s*\S.*?\s*'|[^'"\s].*?)(?:\s*\])+\s*(?:\#.*)?$''')
@@ -255,11 +252,33 @@ class _Loader:
         self._fill_in(sections, given)
         self._refuse_unbuilt(sections, given, queues, aliases)
         default = QueueSettings(**vars(sections['default']))
-        return Config(self.file.path, sections, default,
+        config = Config(self.file.path, sections, default,
                       {settings.queue_name(name): values for name, values in queues.items()},
                       {settings.queue_name(name): values.get('destination_queues', [])
                        for name, values in aliases.items()},
                       self.table, self._warnings(given, queues))
+        for key in TARGETS:
+            self._check_targets(key, config, given['default'], queues)
+        return config
+
+    def _check_targets(self, key, config, default, queues):
+        """No queue may name itself as a target, nor inherit its own name (D18, D51), nor name what is no queue."""
+        places = [(('default',), default)] + [(('queues', name), values) for name, values in queues.items()]
+        for place, values in places:
+            target = values.get(key)
+            if target is None:
+                continue
+            shown = target.decode('latin-1')
+            if b'+' in target:
+                raise self.file.error('fanout is not built yet; name a queue without +', place, key)
+            if key == 'dead_letter_queue' and target in config.aliases:
+                raise self.file.error(f'{shown} is an alias; name a queue', place, key)
+            if getattr(config.queue(target), key) == target:
+                why = f'queue {shown} would have itself as its {key}; '
+                own = place == ('queues', shown)
+                why += ('name another queue' if own else
+                        f'write {key} = none, or another queue, below [queues] [[{shown}]]')
+                raise self.file.error(why, place, key)
 
     def _refuse_unknown_sections(self):
         tree = self.file.tree

@@ -16,6 +16,9 @@ cdef class PersistentQueue(QueueItems):
     cdef public Waiters waiters
     cdef public QueueStats stats
     cdef public object settings
+    cdef public object hub
+    cdef public object deadlines
+    cdef public object mover
     cdef public dict opened
     cdef public long long created
     cdef public int xid
@@ -25,9 +28,11 @@ cdef class PersistentQueue(QueueItems):
     cdef public long long max_item_size
     cdef public long long max_age
     cdef public long long max_sweep
+    cdef public long long max_deliveries
     cdef public long long compact_from
     cdef public bint ages
     cdef public bint discards
+    cdef public bint moves_expired
     cdef public bint traces
 
     @cython.locals(size=Py_ssize_t, now='long long', latest='long long', discarded='long long', item=Item,
@@ -51,14 +56,19 @@ cdef class PersistentQueue(QueueItems):
     cpdef confirm(self, int xid)
     @cython.locals(journal=Journal, item=Item, size='long long')
     cpdef unremove(self, int xid)
+    cdef list _still_open(self, list xids)
     cdef bint _expired(self, Item item, long long now)
     @cython.locals(item=Item)
     cpdef confirm_many(self, list xids)
-    @cython.locals(item=Item, size='long long')
     cpdef unremove_many(self, list xids)
-    cpdef sweep(self, long long limit)
+    @cython.locals(item=Item, size='long long')
+    cpdef put_back(self, list xids)
+    @cython.locals(item=Item, xid=int)
+    cpdef hold_head(self)
+    @cython.locals(now='long long', dropped='long long')
+    cpdef sweep(self, long long limit, long long run=*)
     @cython.locals(dropped='long long')
     cdef _sweep(self, long long now, long long limit)
     cpdef flush(self)
     @cython.locals(item=Item, size='long long')
-    cdef _pop_head(self)
+    cpdef pop_head(self, bint opening=*)

@@ -11,6 +11,7 @@ Where the items are, in memory or not, is the business of ``queue_items.py``.
 
 from collections import deque
 
+from kestrel.deadlines import Deadlines
 from kestrel.item import Item
 from kestrel.journal.xids import next_xid
 from kestrel.queue_items import QueueItems
@@ -30,18 +31,27 @@ class PersistentQueue(QueueItems):
     waiters   waiters.Waiters: clients that waited for the name before the queue existed go on waiting (D14)
     stats     stats.QueueStats, owned by the queue
     compactor compactor.Compactor of the queue, set by whoever makes it; None without a journal
+    hub       hub.Hub, for the timer of its open reads
+    mover     mover.Mover, set by whoever makes the queue; needed where items are to be moved
+
+    deadlines         deadlines.Deadlines of the open reads, None as long as there was no ``open_transaction_timeout``
     """
 
-    def __init__(self, name, settings, journal, recovered, clock, waiters, stats):
+    def __init__(self, name, settings, journal, recovered, clock, waiters, stats, hub=None):
         super().__init__(journal, recovered, clock)
         self.name = name
+        self.hub = hub
         self.waiters = waiters
         self.stats = stats
         self.created = clock.now_ms()
+        self.deadlines = None
+        self.mover = None
         self.opened = {}
         self.xid = 0 if recovered is None else recovered.counter
         # the add time of the item taken out last, ms; 0 before the first (D42)
         self.last_taken = 0
+        if recovered is not None:
+            self.opened = recovered.opened
         self.settings = None
         self.configure(settings)
         if journal is not None:
@@ -62,12 +72,20 @@ class PersistentQueue(QueueItems):
         self.max_age = 0 if settings.max_age is None else settings.max_age // 1000
         self.ages = settings.max_age is not None
         self.max_sweep = UNLIMITED if settings.max_expire_sweep is None else settings.max_expire_sweep
+        self.moves_expired = settings.expire_to_queue is not None
+        self.max_deliveries = settings.max_deliveries or 0
         self.discards = settings.discard_old_when_full
         self.traces = settings.enable_trace
+        if self.journal is not None:
+            self.journal.keep_deliveries = settings.max_deliveries is not None
         self.max_memory_size = UNLIMITED if self.journal is None else settings.max_memory_size
         # with less in the journal there is nothing to compact
         self.compact_from = UNLIMITED if self.journal is None else min(
             settings.default_journal_size, settings.max_journal_size + 1, settings.max_memory_size + 1)
+        if self.deadlines is None and settings.open_transaction_timeout is not None:
+            self.deadlines = Deadlines(self, self.hub, self.clock)
+        if self.deadlines is not None:
+            self.deadlines.timeout = settings.open_transaction_timeout
         if self.compactor is not None:
             self.compactor.configure(settings)
 
@@ -150,7 +168,8 @@ class PersistentQueue(QueueItems):
         Only those in memory are counted. If they are not enough they leave at once and those behind them move up; it
         takes a lowered limit to come to that.
         """
-        if self.max_items <= 0 or self.max_size <= 0 or self._is_choked():
+        if (self.max_items <= 0 or self.max_size <= 0 or self._is_choked()
+                or self.moves_expired and self.mover.stuck):
             return -1
         while True:
             count = self.count + len(self.tail)
@@ -172,13 +191,13 @@ class PersistentQueue(QueueItems):
 
     def _discard(self, count):
         for _ in range(count):
-            self._pop_head()
+            self.pop_head()
         self.stats.discarded += count
 
     def _sample(self):
         stats = self.stats
         stats.tx_map_size.add(len(self.opened))
-        stats.tx_expire_list_size.add(0)
+        stats.tx_expire_list_size.add(0 if self.deadlines is None else len(self.deadlines))
         stats.queue_size.add(self.count)
 
     # -- taking ----------------------------------------------------------------------------------------------------
@@ -206,7 +225,12 @@ class PersistentQueue(QueueItems):
         journal = self.journal
         if opening:
             self.stats.transactions += 1
-            xid = self.xid = item.xid = next_xid(self.xid, self.opened)
+            xid = next_xid(self.xid, self.opened)
+            if self.deadlines is not None:
+                while xid in self.deadlines.overdue:
+                    xid = next_xid(xid, self.opened)
+                self.deadlines.add(xid)
+            self.xid = item.xid = xid
             self.opened[xid] = item
             if journal is not None:
                 journal.remove_tentative(xid)
@@ -222,6 +246,19 @@ class PersistentQueue(QueueItems):
         self._sample()
         return item
 
+    def hold_head(self):
+        """The head leaves as an open read of nobody's, until it is confirmed or put back. -> its xid."""
+        xid = next_xid(self.xid, self.opened)
+        while self.deadlines is not None and xid in self.deadlines.overdue:
+            xid = next_xid(xid, self.opened)
+        item = self.items[0]
+        if self.journal is not None:
+            self.journal.remove_tentative(xid)
+        self.pop_head(True)
+        self.xid = item.xid = xid
+        self.opened[xid] = item
+        return xid
+
     def head(self):
         """The first item, or None. It stays."""
         return self.items[0] if self.items and not self.closed else None
@@ -235,6 +272,8 @@ class PersistentQueue(QueueItems):
     def confirm(self, xid):
         """An open read is done: the item is gone for good. -> the Commit that the answer has to wait for (D63), or None.
         An xid that is not open (any more) is passed over."""
+        if self.deadlines is not None and self.deadlines.forget(xid):
+            return None
         if self.closed or xid not in self.opened:
             return None
         item = self.opened.pop(xid)
@@ -250,19 +289,24 @@ class PersistentQueue(QueueItems):
 
     def unremove(self, xid):
         """Put an open read back at the head and wake one waiter. -> false if that xid is not open (any more)."""
+        if self.deadlines is not None and self.deadlines.forget(xid):
+            return False
         if self.closed or xid not in self.opened:
             return False
+        if self.max_deliveries:
+            return self.unremove_many([xid]) == 1
         item = self.opened.pop(xid)
+        again = _counted(item)
         size = len(item.data)
         journal = self.journal
         if journal is not None:
             journal.unremove(xid)
-        self.items.appendleft(item)
+        self.items.appendleft(again)
         self.count += 1
         self.bytes += size
         self.mem_bytes += size
         if self.checkpoint is not None:
-            self.checkpoint.put_back()
+            self.checkpoint.put_back(item, again)
         self.stats.canceled_transactions += 1
         self.waiters.wake_one()
         if journal is not None and journal.total() >= self.compact_from:
@@ -273,6 +317,7 @@ class PersistentQueue(QueueItems):
         """As ``confirm``, with one write for all. A hundred thousand take 40 ms so; with a write for each it was 400."""
         if self.closed:
             return None
+        xids = self._still_open(xids)
         items = [(xid, self.opened.pop(xid)) for xid in xids if xid in self.opened]
         journal = self.journal
         if journal is None or not items:
@@ -289,6 +334,13 @@ class PersistentQueue(QueueItems):
         """As ``unremove`` of each, in this order, with one write for all. -> how many were open."""
         if self.closed:
             return 0
+        xids = [xid for xid in self._still_open(xids) if xid in self.opened]
+        self.stats.canceled_transactions += len(xids)
+        self.put_back(self.mover.bury(xids) if self.max_deliveries else xids)
+        return len(xids)
+
+    def put_back(self, xids):
+        """Those of the xids that are open go back to the head. -> how many."""
         items = [(xid, self.opened.pop(xid)) for xid in xids if xid in self.opened]
         if not items:
             return 0
@@ -298,17 +350,23 @@ class PersistentQueue(QueueItems):
         size = 0
         for _, item in items:
             size += len(item.data)
-            self.items.appendleft(item)
+            again = _counted(item)
+            self.items.appendleft(again)
             if self.checkpoint is not None:
-                self.checkpoint.put_back()
+                self.checkpoint.put_back(item, again)
         self.count += len(items)
         self.bytes += size
         self.mem_bytes += size
-        self.stats.canceled_transactions += len(items)
         self.wake(len(items))
         if journal is not None and journal.total() >= self.compact_from:
             self.compactor.look()
         return len(items)
+
+    def _still_open(self, xids):
+        """Without those that went back by themselves."""
+        if self.deadlines is None:
+            return xids
+        return [xid for xid in xids if not self.deadlines.forget(xid)]
 
     def wake(self, count):
         """There are so many items more for those who wait."""
@@ -325,19 +383,26 @@ class PersistentQueue(QueueItems):
         """Past the expiry in force: that of the put, or ``max_age`` as configured now (spec queues 5)."""
         return (item.expiry != 0 and item.expiry < now) or (self.ages and item.add_time < now - self.max_age)
 
-    def sweep(self, limit):
-        """Drop expired items from the head, at most ``limit`` and at most one slice. -> how many."""
+    def sweep(self, limit, run=0):
+        """Drop expired items from the head, or move them (D51), at most ``limit`` and at most one slice. -> how many.
+        None, though the head is stale: it cannot be moved now.
+
+        run  when the sweep of several queues began, ms since 1970: what has expired since stays until the next
+        """
         if self.closed:
             return 0
-        dropped = self._sweep(self.clock.now_ms(), min(limit, SLICE))
+        now = self.clock.now_ms()
+        dropped = self._sweep(run if 0 < run < now else now, min(limit, SLICE))
         if dropped and self.journal is not None and self.journal.total() >= self.compact_from:
             self.compactor.look()
         return dropped
 
     def _sweep(self, now, limit):
+        if self.moves_expired:
+            return self.mover.move_expired(now, limit)
         dropped = 0
         while dropped < limit and self.stale(now):
-            self._pop_head()
+            self.pop_head()
             dropped += 1
         if dropped:
             self.stats.expired_items += dropped
@@ -369,15 +434,15 @@ class PersistentQueue(QueueItems):
                 self.compactor.look()
         return items
 
-    def _pop_head(self):
-        """The head, whose REMOVE is written, leaves."""
+    def pop_head(self, opening=False):
+        """The head, whose record is written, leaves: for good, or ``opening`` as an open read."""
         item = self.items.popleft()
         size = len(item.data)
         self.count -= 1
         self.bytes -= size
         self.mem_bytes -= size
         if self.checkpoint is not None:
-            self.checkpoint.take(item, False)
+            self.checkpoint.take(item, opening)
         if self.reader is not None or self.voids:
             self._move_up()
 
@@ -408,9 +473,21 @@ class PersistentQueue(QueueItems):
         self.opened = {}
         self.reader = None
         self.checkpoint = None
+        self.mover = None           # it knows the queue
+        if self.deadlines is not None:
+            self.deadlines.close()
+            self.deadlines = None
         if self.journal is not None:
             # both know the queue: a circle that the collector would have to find
             compactor, self.compactor = self.compactor, None
             self.journal.delete([] if compactor is None else compactor.abandon())
             self.journal.queue = None
         return items
+
+
+def _counted(item):
+    """An item that is put back, with that counted. A copy: a rewrite under way and a checkpoint go on holding the item
+    with the count it had, because the UNREMOVE stands behind what they write."""
+    again = Item(item.data, item.add_time, item.expiry, item.flags, item.deliveries + 1)
+    again.xid = item.xid
+    return again

@@ -4,6 +4,7 @@ from kestrel.compactor import Compactor
 from kestrel.errors import JournalError, RequestError
 from kestrel.journal import recovery
 from kestrel.journal.journal import Journal
+from kestrel.mover import Mover
 from kestrel.persistent_queue import PersistentQueue
 from kestrel.stats import QueueStats
 from kestrel.waiters import Waiters
@@ -75,9 +76,13 @@ class QueueCollection:
             if not settings.keep_journal:
                 self._leave_alone(name, 'keep_journal is false')
                 continue
-            recovered = recovery.recover(self.disk, self.clock, self.log, files, settings.max_memory_size)
+            recovered = recovery.recover(self.disk, self.clock, self.log, files, settings.max_memory_size,
+                                         settings.max_deliveries)
             self._set_up(name, settings, recovered)
         self._set_up_configured(self.config)
+        for queue in list(self.queues.values()):
+            if queue.opened:
+                queue.mover.bury_found()
 
     def _leave_alone(self, name, why):
         self.log.warning('queue %s: %s: its journal files are left alone', name.decode('latin-1'), why)
@@ -145,7 +150,9 @@ class QueueCollection:
         waiters = self.expected.pop(name, None)
         if waiters is None:
             waiters = Waiters()
-        queue = PersistentQueue(name, settings, journal, recovered, self.clock, waiters, QueueStats())
+        queue = PersistentQueue(name, settings, journal, recovered, self.clock, waiters, QueueStats(),
+                                self.hub)
+        queue.mover = Mover(queue, self.need, self.log)
         if journal is not None:
             queue.compactor = Compactor(queue, journal, self.clock)
         self.queues[name] = queue
@@ -181,6 +188,11 @@ class QueueCollection:
             return None
         self.stats.queue_deletes += 1
         return queue.delete()
+
+    def expire(self, name):
+        """Delete a queue that nobody has used for long; it is empty."""
+        self.delete(name)
+        self.stats.queue_expires += 1
 
     def names(self):
         """-> list of bytes, sorted."""

@@ -316,6 +316,7 @@ class KestrelServer:
         self.on_stop_step()
         graceful = self.server_status.stop()
         self.background.stop()
+        self._end_moves()
         self._restore_lost_files()
         if graceful:
             self.background.rewrite_emptied(self.on_stop_step)
@@ -348,6 +349,14 @@ class KestrelServer:
         if not self.serving:
             self.finished.set()
         self.may_go.wait()
+
+    def _end_moves(self):
+        """What waits for an fsync on its way to another queue arrives there; the next start would move it again."""
+        end = self.clock.monotonic() + REQUESTS_MAY_TAKE
+        while (any([queue.mover.held for queue in self.collection.queues.values()])
+               and self.clock.monotonic() < end):
+            gevent.sleep(0.01)
+        self.on_stop_step()
 
     def _restore_lost_files(self):
         queues = self.background.look_for_lost_files()

@@ -177,9 +177,12 @@ class Session:
         """The head of the queue, expired ones swept away before it, or None."""
         now = self.clock.now_ms()
         while queue.stale(now):
-            queue.sweep(queue.max_sweep)
+            dropped = queue.sweep(queue.max_sweep)
             now = self.clock.now_ms()
             if queue.stale(now):
+                if not dropped:
+                    # it cannot be moved to where it is to go (D51)
+                    return None
                 self.connection.pause()
                 if self.connection.gone:
                     return None
@@ -299,14 +302,14 @@ class Session:
         for name in self.collection.names():
             self.flush(name)
 
-    def flush_expired(self, name):
-        """One sweep of at most ``max_expire_sweep`` items. -> how many were dropped."""
+    def flush_expired(self, name, run=0):
+        """One sweep of at most ``max_expire_sweep`` items. -> how many were dropped. ``run``: see PersistentQueue.sweep."""
         queue = self.collection.lookup(name)
         if queue is None:
             return 0
         dropped = 0
         while dropped < queue.max_sweep:
-            step = queue.sweep(queue.max_sweep - dropped)
+            step = queue.sweep(queue.max_sweep - dropped, run)
             dropped += step
             if step == 0 or not queue.stale(self.clock.now_ms()):
                 break
@@ -314,7 +317,8 @@ class Session:
         return dropped
 
     def flush_all_expired(self):
-        return sum([self.flush_expired(name) for name in self.collection.names()])
+        run = self.clock.now_ms()
+        return sum([self.flush_expired(name, run) for name in self.collection.names()])
 
     def close(self):
         """The client is gone: all its open reads go back."""

@@ -17,7 +17,7 @@ class Checkpoint:
         self.opened = opened
         self.taken = 0
         self.returned = 0
-        self._alive = {}        # id of an Item -> (its place in S, the Item), which keeps the id from being reused
+        self._alive = {}        # id of an Item -> (its place in S, the Item as it was in S, the Item)
 
     def take(self, item, opening):
         """The head has left: for good, or ``opening`` as an open read."""
@@ -27,12 +27,16 @@ class Checkpoint:
                 self._alive.pop(id(item), None)
             return
         if opening:
-            self._alive[id(item)] = self.taken, item
+            self._alive[id(item)] = self.taken, item, item
         self.taken += 1
 
-    def put_back(self):
-        """An open read went back to the head."""
+    def put_back(self, item, again):
+        """An open read went back to the head, as the Item ``again``, which counts that. The packed file holds it without:
+        the UNREMOVE is in another one."""
         self.returned += 1
+        entry = self._alive.pop(id(item), None)
+        if entry is not None:
+            self._alive[id(again)] = entry[0], entry[1], again
 
     def confirm(self, item):
         """An open read is gone for good."""
@@ -44,4 +48,4 @@ class Checkpoint:
         behind those put back."""
         waiting = list(items)
         del waiting[:self.returned]
-        return self.opened, self.taken, dict(self._alive.values()), waiting
+        return self.opened, self.taken, {place: item for place, item, _ in self._alive.values()}, waiting

@@ -11,7 +11,7 @@ cdef class Journal:
     cdef readonly double period
     cdef readonly object disk
     cdef readonly object hub
-    cdef readonly bint keep_deliveries
+    cdef public bint keep_deliveries
     cdef public object queue
     cdef public object suspect
     cdef public long long answered

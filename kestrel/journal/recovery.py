@@ -22,6 +22,7 @@ class Recovered:
     counter        int, the last xid used
     files          list of AppendFile in the order of their replay, the last one is the current file
     last_ms        int, the highest timestamp of a file name, 0 if there is none (D44)
+    opened         {xid: Item}: put back so often that they do not go back any more (D18)
     pending        bytes: back-out records there was no room for (D64); the Journal writes them before
                    anything else
     """
@@ -34,6 +35,7 @@ class Recovered:
         self.reader = replay.reader
         self.behind = replay.behind
         self.counter = replay.counter
+        self.opened = replay.opened
         self.files = files
         self.last_ms = last_ms
         self.pending = pending
@@ -59,8 +61,9 @@ def scan(disk, spool, log):
     return found.queues
 
 
-def recover(disk, clock, log, files, max_memory_size):
-    """Read the files of one queue; -> Recovered. ``files``: names.QueueFiles; ``max_memory_size``: bytes.
+def recover(disk, clock, log, files, max_memory_size, max_deliveries=None):
+    """Read the files of one queue; -> Recovered. ``files``: names.QueueFiles; ``max_memory_size``: bytes;
+    ``max_deliveries``: see Replay.back_out.
 
     Packed files are put in place, broken files are cut (D12), open reads are put back, which is written to
     the current file; that file exists afterwards, if there is room on the disk. Raises StartError.
@@ -75,7 +78,7 @@ def recover(disk, clock, log, files, max_memory_size):
     series.append(current)
     if files.has_current:
         _replay_file(disk, clock, log, files, files.current, replay, series)
-    xids = replay.back_out()
+    xids = replay.back_out(max_deliveries)
     records = b''.join([record.xid_record(record.UNREMOVE, xid) for xid in xids])
     pending = _append(log, current, records, files.has_current, len(series) == 1)
     last_ms = files.archived[-1][0] if files.archived else 0

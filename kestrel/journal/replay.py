@@ -82,9 +82,14 @@ class Replay:
             else:
                 return op
 
-    def back_out(self):
-        """Put back everything that is still open, the highest xid first; -> the xids in that order."""
-        xids = sorted([*self.opened, *self.displaced], reverse=True)
+    def back_out(self, max_deliveries=None):
+        """Put back everything that is still open, the highest xid first; -> the xids in that order.
+
+        With ``max_deliveries`` those stay open that would have been put back so often (D18).
+        """
+        xids = sorted([*[xid for xid, item in self.opened.items()
+                         if max_deliveries is None or item.deliveries + 1 < max_deliveries],
+                       *self.displaced], reverse=True)
         for xid in xids:
             self._unremove(xid)
         return xids

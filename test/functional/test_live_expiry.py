@@ -43,6 +43,71 @@ class BackgroundTest(unittest.TestCase):
         self.client.expect(b'get brief\r\n', b'VALUE brief 0 1\r\nb\r\nEND\r\n')
 
 
+class MovingTest(unittest.TestCase):
+    """``expire_to_queue`` (D51)."""
+
+    def move(self, server, count):
+        with server.client() as client:
+            client.send(b'set old 7 0 1 noreply\r\na\r\n' * count)
+            eventually(self, 'moved', lambda: stats(client).get('queue_new_total_items') == str(count))
+            found = stats(client)
+            self.assertEqual((found['queue_old_items'], found['queue_old_expired_items']), ('0', str(count)))
+            self.assertEqual(found['total_items'], str(count))
+            client.expect(b'get new\r\n', b'VALUE new 7 1\r\na\r\nEND\r\n')
+
+    def test_in_the_background(self):
+        server = start_server(self, {'server': {'expiration_timer_frequency': '20ms'},
+                                     'queues': {'old': {'max_age': '1ms', 'expire_to_queue': 'new'}}})
+        self.move(server, 3000)
+        self.assertEqual(records((server.spool / 'new').read_bytes()), ['add a flags 7'] * 3000 + ['remove'])
+        server.kill9()
+        server.start()
+        with server.client() as client:
+            found = stats(client)
+            self.assertEqual((found['queue_old_items'], found['queue_new_items']), ('0', '2999'))
+
+    def test_into_a_queue_that_fsyncs_each(self):
+        server = start_server(self, {'server': {'expiration_timer_frequency': '20ms'}, 'queues': {
+            'old': {'max_age': '1ms', 'expire_to_queue': 'new'}, 'new': {'sync_journal': '0'}}})
+        self.move(server, 300)
+        with server.client() as client:
+            self.assertEqual(stats(client)['queue_old_open_transactions'], '0')
+
+    def test_at_a_get(self):
+        server = start_server(self, {'queues': {'old': {'expire_to_queue': 'new'}}})
+        with server.client() as client:
+            client.expect(b'set old 0 -1 1\r\na\r\nget old\r\n', b'STORED\r\nEND\r\n')
+            client.expect(b'get new\r\n', b'VALUE new 0 1\r\na\r\nEND\r\n')
+
+
+class QueueAgeTest(unittest.TestCase):
+
+    def test_unused_queues_are_deleted(self):
+        server = start_server(self, {'server': {'expiration_timer_frequency': '20ms'},
+                                     'queues': {'old': {'max_queue_age': '100ms'}}})
+        with server.client() as client, server.client() as waiter:
+            self.assertIn('queue_kept_items', stats_after(client, b'set kept 0 0 1\r\na\r\n'))
+            eventually(self, 'deleted', lambda: stats(client)['queue_expires'] == '1')
+            found = stats(client)
+            self.assertEqual((found['queue_deletes'], found.get('queue_old_items')), ('1', None))
+            self.assertFalse((server.spool / 'old').exists())
+            self.assertIn('queue_old_items', stats_after(client, b'set old 0 0 1\r\na\r\n'))
+            client.expect(b'get old/open\r\n', b'VALUE old 0 1\r\na\r\nEND\r\n')
+            waiter.send(b'get old/t=20000\r\n')
+            eventually(self, 'it waits', lambda: stats(client)['queue_old_waiters'] == '1')
+            client.expect(b'get old/close\r\n', b'END\r\n')
+            over = time.monotonic() + 0.5
+            eventually(self, 'time has passed', lambda: time.monotonic() > over)
+            self.assertIn('queue_old_items', stats_after(client, b'set old 0 0 1\r\nb\r\n'))
+            self.assertEqual(waiter.recv_until(b'END\r\n'), b'VALUE old 0 1\r\nb\r\nEND\r\n')
+            eventually(self, 'deleted again', lambda: stats(client)['queue_expires'] == '2')
+
+
+def stats_after(client, put):
+    client.expect(put, b'STORED\r\n')
+    return stats(client)
+
+
 class ForegroundTest(unittest.TestCase):
     """Without the timer nothing goes until somebody looks."""
 

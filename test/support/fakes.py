@@ -147,10 +147,10 @@ class LineJournal(Journal):
         self.records.append('delete')
 
 
-def make_queue(clock, journal=None, name=b'q', recovered=None, waiters=None, **settings):
+def make_queue(clock, journal=None, name=b'q', recovered=None, waiters=None, hub=None, **settings):
     """A PersistentQueue on that clock (and journal, a real one with a Compactor)."""
     queue = PersistentQueue(name, queue_settings(**settings), journal, recovered, clock, waiters or Waiters(),
-                            QueueStats())
+                            QueueStats(), hub)
     if journal is not None and not isinstance(journal, LineJournal):
         queue.compactor = Compactor(queue, journal, clock)
     return queue

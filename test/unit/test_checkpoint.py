@@ -34,20 +34,23 @@ class World:
 
     def put_back(self, item):
         self.opened.remove(item)
-        self.waiting.appendleft(item)
-        self.checkpoint.put_back()
+        again = Item(item.data, 0, deliveries=item.deliveries + 1)
+        self.waiting.appendleft(again)
+        self.checkpoint.put_back(item, again)
 
     def confirm(self, item):
         self.opened.remove(item)
         self.checkpoint.confirm(item)
 
     def picture(self):
-        alive = {id(item) for item in [*self.opened, *self.waiting]}
-        return [item.data.decode() if id(item) in alive else PLACEHOLDER for item in self.since]
+        alive = {item.data for item in [*self.opened, *self.waiting]}
+        return [item.data.decode() if item.data in alive else PLACEHOLDER for item in self.since]
 
     def packed(self):
         """The same, as the checkpoint says."""
         _, taken, alive, waiting = self.checkpoint.content(self.waiting)
+        if any(item.deliveries for item in [*alive.values(), *waiting]):
+            raise AssertionError('the UNREMOVE counts once more when it is replayed')
         places = [alive[place].data.decode() if place in alive else PLACEHOLDER for place in range(taken)]
         return places + [item.data.decode() for item in waiting]
 

@@ -4,6 +4,7 @@ import os
 import re
 import tempfile
 import unittest
+from unittest import mock
 
 from support.environment import CHECKOUT
 
@@ -197,11 +198,41 @@ class TableTest(ConfigTestCase):
         if why and (section == 'aliases' or (value not in (None, [], default) and value is not False)):
             self.assertIn(why, self.error(written(section, key, raw)))
             return
+        if key in config.TARGETS:
+            self._check_target(key, raw, value)
+            return
         loaded = self.load(written(section, key, raw))
         holder = loaded.queue(b'any') if section == 'default' else getattr(loaded, section)
         expected = loaded.server.listen_address if (section, key) == ('admin', 'listen_address') else value
         self.assertEqual(getattr(holder, key), expected, raw)
         self.assertIs(type(getattr(holder, key)), type(expected), raw)
+
+    def _check_target(self, key, raw, value):
+        text = f'[queues]\n[[any]]\n{key} = {raw}\n'
+        if value is not None and b'+' in value:
+            self.assertIn('fanout is not built yet', self.error(text))
+        else:
+            self.assertEqual(getattr(self.load(text).queue(b'any'), key), value, raw)
+
+    def test_no_queue_is_its_own_target(self):
+        for key in config.TARGETS:
+            with self.subTest(key):
+                self.assertEqual(self.error(f'[queues]\n[[q]]\n{key} = q\n'), f'line 3: [queues] [[q]] {key}: '
+                                 f'queue q would have itself as its {key}; name another queue')
+                inherited = f'[default]\n{key} = q\n[queues]\n[[q]]\n'
+                self.assertEqual(self.error(inherited), f'line 2: [default] {key}: queue q would have itself as its'
+                                 f' {key}; write {key} = none, or another queue, below [queues] [[q]]')
+                loaded = self.load(inherited + f'{key} = none\n')
+                self.assertEqual([getattr(loaded.queue(name), key) for name in (b'q', b'other')], [None, b'q'])
+                loaded = self.load(f'[queues]\n[[a]]\n{key} = b\n[[b]]\n{key} = a\n')
+                self.assertEqual(getattr(loaded.queue(b'b'), key), b'a')
+
+    def test_dead_letters_go_into_no_alias(self):
+        text = '[default]\ndead_letter_queue = q\n[queues]\n[[q]]\ndead_letter_queue = none\n[aliases]\n[[q]]\n'
+        with mock.patch.dict(config.NOT_BUILT):
+            del config.NOT_BUILT['aliases', 'destination_queues']
+            self.assertEqual(self.error(text), 'line 2: [default] dead_letter_queue: q is an alias; name a queue')
+            self.load(text.replace('dead_letter_queue', 'expire_to_queue'))
 
     def test_limits(self):
         for section, keys in table().items():
@@ -234,9 +265,9 @@ class TableTest(ConfigTestCase):
             with self.subTest(key):
                 why = config.NOT_BUILT[section, key]
                 self.assertIn(f': {why}; {remedy}', self.error(written(section, key, raw)))
-        message = self.error('[queues]\n[[q]]\nmax_deliveries = 3\n')
-        self.assertEqual(message, 'line 3: [queues] [[q]] max_deliveries: dead letters are not built yet;'
-                                  ' write none or leave the key out')
+        message = self.error('[queues]\n[[q]]\nfanout_only = true\n')
+        self.assertEqual(message, 'line 3: [queues] [[q]] fanout_only: fanout is not built yet;'
+                                  ' write false or leave the key out')
 
     def test_wrong_values_are_told_before_what_is_not_built(self):
         self.assertIn('max_age', self.error('[admin]\nhttp_port = 2223\n[default]\nmax_age = 5\n'))

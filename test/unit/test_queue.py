@@ -114,7 +114,7 @@ class OrderTest(QueueTest):
 
     def test_what_recovery_found(self):
         items = deque([Item(b'one', THEN - 5, 0, 7), Item(b'two', THEN - 4)])
-        queue = self.make(recovered=SimpleNamespace(items=items, count=2, bytes=6, mem_bytes=6, counter=41,
+        queue = self.make(recovered=SimpleNamespace(items=items, count=2, bytes=6, mem_bytes=6, counter=41, opened={},
                                                     reader=None, behind=0))
         self.assertEqual(self.waiting(queue), [b'one', b'two'])
         self.assertEqual(queue.count, 2)

@@ -135,6 +135,21 @@ class RecoverTest(RecoveryTest):
         self.assertEqual(self.items(self.recover()), [b'a', b'b', b'c'])
         self.assertEqual(self.records(), 'A[a] A[b] A[c] T1 T2 U2 U1')
 
+    def test_what_was_put_back_too_often_stays_open(self):
+        # D18; each UNREMOVE counts, and an op 10 brings its count with it
+        old = Item(b'b', THEN, 0, 0, 2)
+        data = (add(b'a') + addition(old, True) + add(b'c') + open_(1) + xid_record(5, 1) + open_(2) + open_(3)
+                + open_(4))
+        self.write('q', data)
+        files = self.scan()[b'q']
+        recovered = recovery.recover(self.disk, self.clock, self.logger, files, 1 << 27, 3)
+        self.assertEqual(self.items(recovered), [b'a', b'c'])
+        self.assertEqual([(xid, item.data) for xid, item in recovered.opened.items()], [(3, b'b')])
+        self.assertEqual(self.read(), data + xid_record(5, 4) + xid_record(5, 2))
+        self.assertEqual([item.deliveries for item in recovered.items], [2, 1])
+        recovered = self.recover()
+        self.assertEqual((self.items(recovered), recovered.opened), ([b'b', b'a', b'c'], {}))
+
     def test_several_files_in_order_of_their_numbers(self):
         self.write('q.100', add(b'c') + b'\x01')
         self.write('q.9', add(b'a') + add(b'b') + open_(1))

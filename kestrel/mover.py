@@ -1,0 +1,225 @@
+"""Moves items of one queue to the tail of another: expired ones (``expire_to_queue``, D51) and those that were
+put back too often (``dead_letter_queue``, D18)."""
+
+from kestrel.errors import JournalError, RequestError
+
+# What one step moves at most: each item is a write of its own.
+MOVED_ITEMS = 100
+MOVED_BYTES = 1048576
+# So many may be on their way to a target whose fsync they wait for.
+HELD = 10000
+# How often the log says that a target refuses items, seconds.
+TOLD_EVERY = 60
+
+
+class Mover:
+    """For one queue; like its methods these here never switch greenlets.
+
+    An item is written to the target first. Then it leaves the queue: with a REMOVE, or with the CONFIRM_REMOVE
+    of a read. If it enters the target only after an fsync, it is held as an open read of nobody's until that has
+    succeeded; the next start would put it back.
+
+    find   name -> PersistentQueue, created if need be; raises RequestError, JournalError
+    stuck  the expired head cannot be moved, so nothing behind it can be had
+    """
+
+    def __init__(self, queue, find, log):
+        self.queue = queue
+        self.find = find
+        self.log = log
+        self.stuck = False
+        self.failed = False         # an fsync did, since the last step
+        self.receiving = False
+        self.moving = None          # the Moving that waits for the newest fsync
+        self.held = 0
+        self.refused = 0            # not told yet
+        self.silent = False         # it was told less than TOLD_EVERY ago
+        self.kept_told = None       # when the log last said that a dead letter was refused, seconds
+
+    def receive(self, item, durable):
+        """Append a copy of an item of another queue, as a put without expiry does. -> as PersistentQueue.put.
+
+        What has expired here stays meanwhile: two queues that expire into each other must not go on for ever.
+        """
+        self.receiving = True
+        try:
+            return self.queue.put(item.data, item.flags, 0, durable)
+        finally:
+            self.receiving = False
+
+    # -- expired items --------------------------------------------------------------------------------------
+
+    def move_expired(self, now, limit):
+        """Move items from the head while it is expired, one step. -> how many left the queue."""
+        if self.receiving:
+            return 0
+        if self.failed:
+            self.failed = False
+            self.stuck = True
+            return 0
+        queue = self.queue
+        name = queue.settings.expire_to_queue
+        was_stuck, self.stuck = self.stuck, False
+        written = left = size = 0
+        try:
+            target = self._target(name)
+            while left < min(limit, MOVED_ITEMS) and size < MOVED_BYTES and queue.stale(now):
+                if self.held >= HELD:
+                    self.stuck = True
+                    break
+                item = queue.items[0]
+                accepted = target.mover.receive(item, False)
+                left += 1
+                size += len(item.data)
+                if accepted is False:
+                    self._refused(name)
+                if accepted is True or accepted is False:
+                    queue.pop_head()
+                    written += 1
+                    continue
+                # its record says which item is at the head: the REMOVEs of those before it come first
+                self._remove(written)
+                written = 0
+                self._hold(queue.hold_head(), accepted, False)
+        except (JournalError, RequestError) as error:
+            self.stuck = True
+            if not was_stuck:
+                self.log.error('queue %s: expired items cannot be moved to queue %s: %s; they stay until they'
+                               ' can', shown(queue.name), shown(name), reason(error))
+        finally:
+            self._remove(written)
+        queue.stats.expired_items += left
+        if was_stuck and not self.stuck and not queue.stale(now):
+            queue.wake(len(queue.items))
+        return left
+
+    def _target(self, name):
+        target = self.find(name)
+        if target.closed or target is self.queue:
+            raise JournalError('it is closed')
+        return target
+
+    def _remove(self, count):
+        if count and self.queue.journal is not None:
+            self.queue.journal.remove(count)
+
+    def _refused(self, name):
+        self.refused += 1
+        if not self.silent:
+            self._tell(name)
+
+    def _tell(self, name):
+        self.silent = self.refused > 0
+        if self.silent:
+            self.log.warning('queue %s: %d expired items are dropped, queue %s refuses them: it is full, or'
+                             ' they are too large', shown(self.queue.name), self.refused, shown(name))
+            self.refused = 0
+            self.queue.hub.call_later(TOLD_EVERY, self._tell, name)
+
+    # -- dead letters ---------------------------------------------------------------------------------------
+
+    def bury(self, xids):
+        """Of open reads that would go back, the newest first, take those away whose ``max_deliveries`` that makes
+        full. -> the xids of the others."""
+        queue = self.queue
+        least = queue.max_deliveries - 1
+        poison = [xid for xid in xids if queue.opened[xid].deliveries >= least]
+        if not poison:
+            return xids
+        gone = []
+        kept = set()
+        for xid in reversed(poison):
+            accepted = self._bury(queue.opened[xid])
+            if accepted is False:
+                kept.add(xid)
+            elif accepted is True:
+                gone.append(xid)
+            else:
+                self._hold(xid, accepted, True)
+        queue.confirm_many(gone)
+        queue.stats.dead_letters += len(gone)
+        poison = set(poison)
+        return [xid for xid in xids if xid not in poison or xid in kept]
+
+    def bury_found(self):
+        """What a start left open is poison; what cannot be buried goes back. Nothing counts that as canceled."""
+        queue = self.queue
+        queue.put_back(self.bury(sorted(queue.opened, reverse=True)))
+
+    def _bury(self, item):
+        queue = self.queue
+        name = queue.settings.dead_letter_queue
+        if name is None:
+            queue.stats.discarded += 1
+            return True
+        try:
+            accepted = self._target(name).mover.receive(item, queue.settings.sync_journal == 0)
+        except (JournalError, RequestError) as error:
+            self._tell_kept(name, reason(error))
+            return False
+        if accepted is False:
+            self._tell_kept(name, 'it is full, or the item is too large')
+        return accepted
+
+    def _tell_kept(self, name, why):
+        now = self.queue.clock.monotonic()
+        if self.kept_told is None or now - self.kept_told >= TOLD_EVERY:
+            self.kept_told = now
+            self.log.warning('queue %s: items of too many deliveries go back, queue %s refuses them: %s',
+                             shown(self.queue.name), shown(name), why)
+
+    # -- targets that wait for an fsync ---------------------------------------------------------------------
+
+    def _hold(self, xid, commit, dead):
+        moving = self.moving
+        if moving is None or moving.commit is not commit or moving.dead != dead:
+            self.moving = Moving(self, commit, dead)
+            commit.join(self.moving)
+        self.moving.xids.append(xid)
+        self.held += 1
+
+    def moved(self, moving):
+        """An fsync has ended: what waited for it is gone for good, or goes back, the newest first."""
+        if self.moving is moving:
+            self.moving = None
+        self.held -= len(moving.xids)
+        queue = self.queue
+        if queue.closed:
+            return
+        if moving.commit.error is None:
+            queue.confirm_many(moving.xids)
+            if moving.dead:
+                queue.stats.dead_letters += len(moving.xids)
+            return
+        moving.xids.reverse()
+        put_back = queue.put_back(moving.xids)
+        if moving.dead:
+            self._tell_kept(queue.settings.dead_letter_queue or b'', moving.commit.error.why)
+        else:
+            queue.stats.expired_items -= put_back
+            self.failed = True
+
+
+class Moving:
+    """Items, held under these xids, that are on their way to a queue where they wait for a Commit.
+
+    dead  they were put back too often; else they have expired
+    """
+
+    def __init__(self, mover, commit, dead):
+        self.mover = mover
+        self.commit = commit
+        self.dead = dead
+        self.xids = []
+
+    def committed(self):
+        self.mover.moved(self)
+
+
+def shown(name):
+    return name.decode('latin-1')
+
+
+def reason(error):
+    """Why a JournalError or a RequestError came, str."""
+    return error.why if isinstance(error, JournalError) else error.line.decode('latin-1')
