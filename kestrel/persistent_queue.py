@@ -61,6 +61,8 @@ class PersistentQueue(QueueItems):
         self.ages = settings.max_age is not None
         self.max_sweep = UNLIMITED if settings.max_expire_sweep is None else settings.max_expire_sweep
         self.discards = settings.discard_old_when_full
+        # without effect on a child (spec queues 7)
+        self.fanout_only = settings.fanout_only and b'+' not in self.name
         self.traces = settings.enable_trace
         self.max_memory_size = UNLIMITED if self.journal is None else settings.max_memory_size
         # with less in the journal there is nothing to compact
@@ -73,7 +75,8 @@ class PersistentQueue(QueueItems):
 
     def put(self, data, flags, expiry, durable):
         """Append an item. -> true; false if the queue refuses it (closed, too large, full); or a Commit, if it enters
-        the queue only when that is done: then it was refused if the Commit has an error.
+        the queue only when that is done: then it was refused if the Commit has an error. With ``fanout_only`` an item is
+        accepted and not stored.
 
         expiry   int, ms since 1970, 0 = never; cut to ``max_age``
         durable  its fsync is to be waited for, whatever ``sync_journal`` says (D22)
@@ -83,6 +86,8 @@ class PersistentQueue(QueueItems):
         size = len(data)
         if self.closed or size > self.max_item_size:
             return False
+        if self.fanout_only:
+            return True
         now = self.clock.now_ms()
         if not self.discards and self._full():
             return False
