@@ -75,8 +75,8 @@ class PersistentQueue(QueueItems):
 
     def put(self, data, flags, expiry, durable):
         """Append an item. -> true; false if the queue refuses it (closed, too large, full); or a Commit, if it enters
-        the queue only when that is done: then it was refused if the Commit has an error. With ``fanout_only`` an item is
-        accepted and not stored.
+        the queue only when that is done: then it was refused if the Commit has an error. With ``fanout_only``
+        an item is accepted and not stored.
 
         expiry   int, ms since 1970, 0 = never; cut to ``max_age``
         durable  its fsync is to be waited for, whatever ``sync_journal`` says (D22)

@@ -41,7 +41,7 @@ class QueueCollection:
     config    config.Config; ``configure`` takes a new one at reload
     queues    {name: PersistentQueue}, those that an alias hides included
     aliases   {name: aliased_queue.AliasedQueue}
-    children  {parent: [names of its fanout children, sorted]}, of each that has or had one, whether it is there or not
+    children  {parent: [names of its fanout children, sorted]}, of each that has or had one, there or not
     routed    the names whose puts do not simply go to the queue of that name: what ``targets`` is for
     """
 
@@ -115,7 +115,7 @@ class QueueCollection:
         self._set_aliases(config)
 
     def _set_aliases(self, config):
-        """Have the aliases of the configuration and no others (D50). Who waits for a name that is one now ends."""
+        """Have the aliases of the configuration, no others (D50). Waits for a name that becomes one end."""
         old, self.aliases = self.aliases, {}
         for name, destinations in config.aliases.items():
             alias = self.aliases[name] = old.get(name) or AliasedQueue(destinations, self.clock)
@@ -213,11 +213,11 @@ class QueueCollection:
         """-> list of bytes, sorted."""
         return sorted({*self.queues, *self.aliases})
 
-    # -- fanout, aliases -------------------------------------------------------------------------------------------
+    # -- fanout, aliases ------------------------------------------------------------------------------------
 
     def targets(self, name):
-        """Where a put of that name goes (spec queues 7, 8). -> [(queue name, does its refusal refuse the put?)], in the
-        order of the puts.
+        """Where a put of that name goes (spec queues 7, 8). -> [(queue name, does its refusal refuse the put?)],
+        in the order of the puts.
 
         A copy for a child goes straight into the queue of that name, also where an alias hides it.
         """

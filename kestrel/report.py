@@ -68,8 +68,7 @@ def queue_lines(queue):
 
 
 def name_lines(collection, name):
-    """-> list of (key, value), both bytes: the statistics of the alias or the queue of that name, empty if it is none.
-    """
+    """-> list of (key, value), both bytes: the statistics of an alias or a queue, empty if it is neither."""
     alias = collection.aliases.get(name)
     if alias is not None:
         return _encode((('put_items', alias.put_items), ('put_bytes', alias.put_bytes))) + [
@@ -85,11 +84,12 @@ def name_lines(collection, name):
 
 
 def config_lines(collection, name):
-    """-> list of (key, value), both bytes: the settings in force of an alias or a queue, in configuration syntax (D20).
-    """
+    """-> list of (key, value), both bytes: the settings in force of an alias or a queue, in configuration
+    syntax (D20), empty if it is neither."""
     alias = collection.aliases.get(name)
     if alias is not None:
-        return _encode([('destination_queues', settings.format_value('list_of_queue_names', alias.destinations))])
+        destinations = settings.format_value('list_of_queue_names', alias.destinations)
+        return _encode([('destination_queues', destinations)])
     queue = collection.lookup(name)
     return [] if queue is None else _encode(collection.config.dump(queue.settings))
 

@@ -104,11 +104,11 @@ class Session:
         return True
 
     def _put_to_several(self, name, data, flags, expiry, durable, began):
-        """A put to a fanout parent or an alias: each target gets an item of its own, whatever becomes of the others.
-        -> false if the parent, or a destination of the alias, refuses it.
+        """A put to a fanout parent or an alias: each target gets an item of its own, whatever becomes of the
+        others. -> false if the parent, or a destination of the alias, refuses it.
 
-        All records are written before the first fsync is waited for. Raises JournalError for the first that could not
-        be made durable, when all have had their turn (D9).
+        All records are written before the first fsync is waited for. Raises JournalError for the first that
+        could not be made durable, when all have had their turn (D9).
         """
         collection = self.collection
         stats = self.stats
@@ -326,7 +326,7 @@ class Session:
     # -- the others ------------------------------------------------------------------------------------------------
 
     def delete(self, name):
-        """Delete the queue of that name. As with the others, nothing happens to an alias and the queue it hides."""
+        """Delete the queue of that name. Nothing happens to an alias, nor to the queue that it hides."""
         if name not in self.collection.aliases:
             self._free(self.collection.delete(name))
 

