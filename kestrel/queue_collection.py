@@ -216,8 +216,8 @@ class QueueCollection:
     # -- fanout, aliases ------------------------------------------------------------------------------------
 
     def targets(self, name):
-        """Where a put of that name goes (spec queues 7, 8). -> [(queue name, does its refusal refuse the put?)],
-        in the order of the puts.
+        """Where a put of that name goes (spec queues 7, 8). -> [(queue name, is its refusal that of the put?)], in
+        the order of the puts.
 
         A copy for a child goes straight into the queue of that name, also where an alias hides it.
         """
