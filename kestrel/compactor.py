@@ -259,6 +259,11 @@ class Compactor:
             self.lost_told.clear()
         return self.job is not None
 
+    def written(self):
+        """Bytes in the new file of the job under way: how far it is."""
+        file = None if self.job is None else self.job.work.temporary
+        return 0 if file is None else file.size
+
     def _is_cut(self):
         file = self.journal.file
         return file.is_open() and file.length() < file.size

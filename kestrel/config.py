@@ -5,6 +5,7 @@ remedy. Nothing is read after ``load``; a reload makes a new ``Config``.
 """
 
 import difflib
+import graphlib
 import os
 import pkgutil
 import re
@@ -23,10 +24,8 @@ NOT_BUILT = {
     ('server', 'text_listen_port'): 'the text port is not built yet',
     ('server', 'thrift_listen_port'): 'the thrift port is not built yet',
     ('server', 'busy_poll'): 'busy polling is not built yet',
-    ('default', 'fanout_only'): 'fanout is not built yet',
     ('default', 'white_list_client_id_for_dequeue'): 'client id white lists are not built yet',
     ('default', 'white_list_client_id_for_enqueue'): 'client id white lists are not built yet',
-    ('aliases', 'destination_queues'): 'aliases are not built yet',
     ('zookeeper', 'host'): 'ZooKeeper is not built yet',
     ('admin', 'http_port'): 'the admin port is not built yet',
     ('admin', 'listen_address'): 'the admin port is not built yet',
@@ -40,7 +39,6 @@ NOT_BUILT = {
 }
 # Keys that name another queue.
 TARGETS = ('expire_to_queue', 'dead_letter_queue')
-FANOUT_NOT_BUILT = 'fanout is not built yet, so this queue is not set up'
 
 _SECTION = re.compile(r'''\s*((?:\[\s*)+)("\s*\S.*?\s*"|'\s*\S.*?\s*'|[^'"\s].*?)(?:\s*\])+\s*(?:\#.*)?$''')
 _KEY = re.compile(r'''\s*(".*?"|'.*?'|[^'"=].*?)\s*=\s*(.*)$''')
@@ -72,7 +70,7 @@ class Config:
     path       str, the file it came from
     server, admin, zookeeper, logging   ``Settings`` with the keys of their sections
     queues     list of bytes: the queues that have a section, in the order of the file
-    aliases    dict: alias (bytes) -> list of queue names (bytes)
+    aliases    dict: alias (bytes) -> list of queue names (bytes); none of them leads back to itself
     warnings   list of str, one line each, for the log
     """
 
@@ -250,13 +248,14 @@ class _Loader:
         sections = {section: Settings(**{**self.table.defaults(section), **values})
                     for section, values in given.items()}
         self._fill_in(sections, given)
-        self._refuse_unbuilt(sections, given, queues, aliases)
+        self._refuse_loops(aliases)
+        self._refuse_unbuilt(sections, given, queues)
         default = QueueSettings(**vars(sections['default']))
         config = Config(self.file.path, sections, default,
                       {settings.queue_name(name): values for name, values in queues.items()},
                       {settings.queue_name(name): values.get('destination_queues', [])
                        for name, values in aliases.items()},
-                      self.table, self._warnings(given, queues))
+                      self.table, self._warnings(given))
         for key in TARGETS:
             self._check_targets(key, config, given['default'], queues)
         return config
@@ -269,8 +268,6 @@ class _Loader:
             if target is None:
                 continue
             shown = target.decode('latin-1')
-            if b'+' in target:
-                raise self.file.error('fanout is not built yet; name a queue without +', place, key)
             if key == 'dead_letter_queue' and target in config.aliases:
                 raise self.file.error(f'{shown} is an alias; name a queue', place, key)
             if getattr(config.queue(target), key) == target:
@@ -333,14 +330,25 @@ class _Loader:
         if admin.listen_address is None:
             admin.listen_address = server.listen_address
 
-    def _refuse_unbuilt(self, sections, given, queues, aliases):
+    def _refuse_loops(self, aliases):
+        """A put into an alias that leads back to itself would never end (D50)."""
+        leads = {name: [queue.decode('latin-1') for queue in values.get('destination_queues', [])]
+                 for name, values in aliases.items()}
+        try:
+            graphlib.TopologicalSorter(leads).prepare()
+        except graphlib.CycleError as error:
+            loop = error.args[1][:0:-1]
+            start = min(loop, key=list(leads).index)
+            at = loop.index(start)
+            shown = ' -> '.join(loop[at:] + loop[:at] + [start])
+            why = f'the alias leads back to itself: {shown}; take one of these out'
+            raise self.file.error(why, ('aliases', start), 'destination_queues') from None
+
+    def _refuse_unbuilt(self, sections, given, queues):
         for section, values in given.items():
             self._refuse_unbuilt_values(section, (section,), values, sections['server'])
         for name, values in queues.items():
             self._refuse_unbuilt_values('default', ('queues', name), values, sections['server'])
-        why = NOT_BUILT.get(('aliases', 'destination_queues'))
-        for name in aliases if why else ():
-            raise self.file.error(f'{why}; remove the section', ('aliases', name))
 
     def _refuse_unbuilt_values(self, section, place, values, server):
         for key, value in values.items():
@@ -357,12 +365,10 @@ class _Loader:
             return 'write none or leave the key out'
         return 'write false or leave the key out' if kind == 'boolean' else 'leave the key out'
 
-    def _warnings(self, given, queues):
-        found = [self.file.locate(f'{NOT_BUILT["server", key]}; it stays closed', ('server',), key)
-                 for key in ('text_listen_port', 'thrift_listen_port')
-                 if ('server', key) in NOT_BUILT and given['server'].get(key) is not None]
-        return found + [self.file.locate(FANOUT_NOT_BUILT, ('queues', name))
-                        for name in queues if '+' in name]
+    def _warnings(self, given):
+        return [self.file.locate(f'{NOT_BUILT["server", key]}; it stays closed', ('server',), key)
+                for key in ('text_listen_port', 'thrift_listen_port')
+                if ('server', key) in NOT_BUILT and given['server'].get(key) is not None]
 
 
 def _suggest(name, known):

@@ -33,6 +33,7 @@ cdef class PersistentQueue(QueueItems):
     cdef public bint ages
     cdef public bint discards
     cdef public bint moves_expired
+    cdef public bint fanout_only
     cdef public bint traces
 
     @cython.locals(size=Py_ssize_t, now='long long', latest='long long', discarded='long long', item=Item,

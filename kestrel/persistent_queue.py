@@ -75,6 +75,8 @@ class PersistentQueue(QueueItems):
         self.moves_expired = settings.expire_to_queue is not None
         self.max_deliveries = settings.max_deliveries or 0
         self.discards = settings.discard_old_when_full
+        # without effect on a child (spec queues 7)
+        self.fanout_only = settings.fanout_only and b'+' not in self.name
         self.traces = settings.enable_trace
         if self.journal is not None:
             self.journal.keep_deliveries = settings.max_deliveries is not None
@@ -93,7 +95,8 @@ class PersistentQueue(QueueItems):
 
     def put(self, data, flags, expiry, durable):
         """Append an item. -> true; false if the queue refuses it (closed, too large, full); or a Commit, if it enters
-        the queue only when that is done: then it was refused if the Commit has an error.
+        the queue only when that is done: then it was refused if the Commit has an error. With ``fanout_only``
+        an item is accepted and not stored.
 
         expiry   int, ms since 1970, 0 = never; cut to ``max_age``
         durable  its fsync is to be waited for, whatever ``sync_journal`` says (D22)
@@ -103,6 +106,8 @@ class PersistentQueue(QueueItems):
         size = len(data)
         if self.closed or size > self.max_item_size:
             return False
+        if self.fanout_only:
+            return True
         now = self.clock.now_ms()
         if not self.discards and self._full():
             return False

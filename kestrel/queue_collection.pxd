@@ -13,6 +13,9 @@ cdef class QueueCollection:
     cdef public object config
     cdef public object log
     cdef public dict queues
+    cdef public dict aliases
+    cdef public dict children
+    cdef public set routed
     cdef dict expected
 
     cpdef lookup(self, bytes name)

@@ -1,5 +1,8 @@
-"""All queues of a server, by name."""
+"""All queues of a server, by name: which there are, and where a put goes (fanout, aliases)."""
 
+from bisect import insort
+
+from kestrel.aliased_queue import AliasedQueue
 from kestrel.compactor import Compactor
 from kestrel.errors import JournalError, RequestError
 from kestrel.journal import recovery
@@ -25,7 +28,6 @@ def check_name(name):
         raise RequestError(BAD_NAME)
     if len(name.decode('latin-1').encode('utf-8')) > LONGEST_NAME:
         raise RequestError(NAME_TOO_LONG)
-    check_not_fanout(name)
 
 
 def check_no_cr(name):
@@ -34,20 +36,14 @@ def check_no_cr(name):
         raise RequestError(BAD_NAME)
 
 
-def check_not_fanout(name):
-    """Raise RequestError for the name of a fanout child.
-
-    Fanout (spec queues 7) belongs into this module: a collection knows the children of a parent and feeds them.
-    """
-    parent, _, child = name.partition(b'+')
-    if parent and child:
-        raise RequestError(b'SERVER_ERROR fanout queues are not supported yet: ' + name)
-
-
 class QueueCollection:
     """Finds, creates and deletes queues; loads them from the spool.
 
-    config  config.Config; ``configure`` takes a new one at reload
+    config    config.Config; ``configure`` takes a new one at reload
+    queues    {name: PersistentQueue}, those that an alias hides included
+    aliases   {name: aliased_queue.AliasedQueue}
+    children  {parent: [names of its fanout children, sorted]}, of each that has or had one, there or not
+    routed    the names whose puts do not simply go to the queue of that name: what ``targets`` is for
     """
 
     def __init__(self, disk, hub, syncer, clock, stats, config, log):
@@ -60,6 +56,9 @@ class QueueCollection:
         self.config = config
         self.log = log
         self.queues = {}
+        self.aliases = {}
+        self.children = {}
+        self.routed = set()
         # lines of clients that wait for a name that is no queue yet (D14)
         self.expected = {}
 
@@ -70,9 +69,6 @@ class QueueCollection:
         self.spool = spool
         for name, files in sorted(recovery.scan(self.disk, self.spool, self.log).items()):
             settings = self.config.queue(name)
-            if b'+' in name:
-                self._leave_alone(name, 'fanout queues are not supported yet')
-                continue
             if not settings.keep_journal:
                 self._leave_alone(name, 'keep_journal is false')
                 continue
@@ -80,6 +76,7 @@ class QueueCollection:
                                          settings.max_deliveries)
             self._set_up(name, settings, recovered)
         self._set_up_configured(self.config)
+        self._set_aliases(self.config)
         for queue in list(self.queues.values()):
             if queue.opened:
                 queue.mover.bury_found()
@@ -90,19 +87,24 @@ class QueueCollection:
     def _set_up_configured(self, config):
         """Set up the queues that are configured and not there yet. Raises JournalError with none of them set up."""
         new = []
+        parents = set(self.children)
         try:
             for name in config.queues:
-                if name not in self.queues and b'+' not in name:
+                if name not in self.queues:
                     self._set_up(name, config.queue(name), None)
                     new.append(name)
         except JournalError:
             for name in new:
                 self._undo(name)
+            for parent in self.children.keys() - parents:
+                del self.children[parent]
+                self._route(parent)
             raise
 
     def _undo(self, name):
         """Take back a set-up that nobody has seen; who waits for the name goes on waiting."""
         queue = self.queues.pop(name)
+        self._leave_parent(name)
         self.stats.queue_creates -= 1
         line, queue.waiters = queue.waiters, Waiters()
         if len(line):
@@ -115,6 +117,22 @@ class QueueCollection:
         self.config = config
         for name, queue in self.queues.items():
             queue.configure(config.queue(name))
+        self._set_aliases(config)
+
+    def _set_aliases(self, config):
+        """Have the aliases of the configuration, no others (D50). Waits for a name that becomes one end."""
+        old, self.aliases = self.aliases, {}
+        for name, destinations in config.aliases.items():
+            alias = self.aliases[name] = old.get(name) or AliasedQueue(destinations, self.clock)
+            alias.destinations = destinations
+            if name not in old:
+                self.line_for(name).dismiss_all()
+                self.forget_line(name)
+        for name in {*old, *self.aliases}:
+            self._route(name)
+        masked = sorted(self.aliases.keys() & self.queues.keys())
+        if masked:
+            self.log.warning('queue name(s) masked by alias(es): %s', b', '.join(masked).decode('latin-1'))
 
     def dismiss_waiters(self):
         """Answer everybody who waits "no item" (D46)."""
@@ -156,6 +174,7 @@ class QueueCollection:
         if journal is not None:
             queue.compactor = Compactor(queue, journal, self.clock)
         self.queues[name] = queue
+        self._join_parent(name)
         self.stats.queue_creates += 1
         return queue
 
@@ -186,6 +205,10 @@ class QueueCollection:
         queue = self.queues.pop(name, None)
         if queue is None:
             return None
+        self._leave_parent(name)
+        if self.children.get(name) == []:
+            del self.children[name]
+            self._route(name)
         self.stats.queue_deletes += 1
         return queue.delete()
 
@@ -197,3 +220,53 @@ class QueueCollection:
     def names(self):
         """-> list of bytes, sorted."""
         return sorted(self.queues)
+
+    def names_with_aliases(self):
+        """-> list of bytes, sorted."""
+        return sorted({*self.queues, *self.aliases})
+
+    # -- fanout, aliases ------------------------------------------------------------------------------------
+
+    def targets(self, name):
+        """Where a put of that name goes (spec queues 7, 8). -> [(queue name, is its refusal that of the put?)], in
+        the order of the puts.
+
+        A copy for a child goes straight into the queue of that name, also where an alias hides it.
+        """
+        alias = self.aliases.get(name)
+        if alias is None:
+            return [(child, False) for child in self.children.get(name, ())] + [(name, True)]
+        found = []
+        for destination in alias.destinations:
+            found += self.targets(destination)
+        return found
+
+    def count_put(self, name, size):
+        """Count an item of that many bytes in each alias that a put of that name passes."""
+        alias = self.aliases.get(name)
+        if alias is not None:
+            alias.count_put(size)
+            for destination in alias.destinations:
+                self.count_put(destination, size)
+
+    def _join_parent(self, name):
+        """A queue is there: if it is a child, what is put to its parent is copied to it from now on."""
+        parent, plus, _ = name.partition(b'+')
+        if plus:
+            insort(self.children.setdefault(parent, []), name)
+            self._route(parent)
+
+    def _leave_parent(self, name):
+        """A queue is gone. That a parent had children is forgotten with the parent."""
+        parent, plus, _ = name.partition(b'+')
+        if plus:
+            self.children[parent].remove(name)
+            if not self.children[parent] and parent not in self.queues:
+                del self.children[parent]
+                self._route(parent)
+
+    def _route(self, name):
+        if name in self.aliases or name in self.children:
+            self.routed.add(name)
+        else:
+            self.routed.discard(name)

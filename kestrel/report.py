@@ -2,7 +2,7 @@
 
 import os
 
-from kestrel import __version__
+from kestrel import __version__, settings
 
 
 def server_lines(services):
@@ -67,9 +67,31 @@ def queue_lines(queue):
     ))
 
 
-def config_lines(config, queue):
-    """-> list of (key, value), both bytes: the settings in force of one queue, in configuration syntax (D20)."""
-    return _encode(config.dump(queue.settings))
+def name_lines(collection, name):
+    """-> list of (key, value), both bytes: the statistics of an alias or a queue, empty if it is neither."""
+    alias = collection.aliases.get(name)
+    if alias is not None:
+        return _encode((('put_items', alias.put_items), ('put_bytes', alias.put_bytes))) + [
+            (b'children', b','.join(alias.destinations))]
+    queue = collection.lookup(name)
+    if queue is None:
+        return []
+    lines = queue_lines(queue)
+    children = collection.children.get(name)
+    if children is not None:
+        lines.append((b'children', b','.join(children)))
+    return lines
+
+
+def config_lines(collection, name):
+    """-> list of (key, value), both bytes: the settings in force of an alias or a queue, in configuration
+    syntax (D20), empty if it is neither."""
+    alias = collection.aliases.get(name)
+    if alias is not None:
+        destinations = settings.format_value('list_of_queue_names', alias.destinations)
+        return _encode([('destination_queues', destinations)])
+    queue = collection.lookup(name)
+    return [] if queue is None else _encode(collection.config.dump(queue.settings))
 
 
 def _encode(pairs):

@@ -361,9 +361,14 @@ class KestrelServer:
     def _restore_lost_files(self):
         queues = self.background.look_for_lost_files()
         while queues:
+            before = None
             while any([queue.compactor.job is not None for queue in queues]):
                 gevent.sleep(0.01)
-            self.on_stop_step()
+                written = [queue.compactor.written() for queue in queues]
+                if written != before:
+                    # a file of some gigabytes takes longer than a step may
+                    before = written
+                    self.on_stop_step()
             queues = self.background.look_for_lost_files()
 
     def _end_jobs(self):

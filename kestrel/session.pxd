@@ -33,12 +33,18 @@ cdef class Session:
     cdef public long long max_open
     cdef public bint reads_refused
     cdef public bint writes_refused
+    cdef long long unread
 
-    @cython.locals(clock=Clock, queue=PersistentQueue, stats=ServerStats, began=double, spent='long long')
+    @cython.locals(clock=Clock, collection=QueueCollection, queue=PersistentQueue, stats=ServerStats,
+                   began=double, spent='long long')
     cpdef put(self, bytes name, bytes data, unsigned int flags, long long expiry, bint durable)
+    @cython.locals(queue=PersistentQueue, stats=ServerStats, spent='long long')
+    cdef _put_to_several(self, bytes name, bytes data, unsigned int flags, long long expiry, bint durable,
+                         double began)
     cpdef get(self, bytes name, long long timeout, bint opening)
     cpdef peek(self, bytes name, long long timeout)
-    @cython.locals(clock=Clock, queue=PersistentQueue, stats=ServerStats, began=double, spent='long long')
+    @cython.locals(clock=Clock, collection=QueueCollection, queue=PersistentQueue, stats=ServerStats,
+                   began=double, spent='long long')
     cdef _obtain(self, bytes name, double timeout, bint opening, bint peek, bint timed)
     @cython.locals(item=Item, now='long long')
     cdef _fetch(self, PersistentQueue queue, bint opening, bint peek)

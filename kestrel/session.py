@@ -52,6 +52,7 @@ class Session:
         self.reads_refused = limit is not None and number > limit
         limit = settings.connection_limit_refuse_writes
         self.writes_refused = limit is not None and number > limit
+        self.unread = 0         # bytes of the item that was refused last without being read (D6)
 
     # -- may this client? ------------------------------------------------------------------------------------------
 
@@ -96,9 +97,12 @@ class Session:
         """
         clock = self.clock
         began = clock.monotonic()
-        queue = self.collection.queues.get(name)
+        collection = self.collection
+        if collection.routed and name in collection.routed:
+            return self._put_to_several(name, data, flags, expiry, durable, began)
+        queue = collection.queues.get(name)
         if queue is None:
-            queue = self.collection.need(name)
+            queue = collection.need(name)
         stats = self.stats
         stats.cmd_set += 1
         if data is None or self.services.stopping:
@@ -116,13 +120,65 @@ class Session:
         queue.stats.set_latency_usec.add(spent)
         return True
 
+    def _put_to_several(self, name, data, flags, expiry, durable, began):
+        """A put to a fanout parent or an alias: each target gets an item of its own, whatever becomes of the
+        others. -> false if the parent, or a destination of the alias, refuses it.
+
+        All records are written before the first fsync is waited for. Raises JournalError for the first that
+        could not be made durable, when all have had their turn (D9).
+        """
+        collection = self.collection
+        stats = self.stats
+        stats.cmd_set += 1
+        refused = data is None or self.services.stopping
+        aliased = name in collection.aliases
+        if aliased:
+            collection.count_put(name, self.unread if data is None else len(data))
+        queue = error = None
+        accepted = True
+        commits = []
+        for target, decides in collection.targets(name):
+            try:
+                queue = collection.need(target)
+                stored = False if refused else queue.put(data, flags, expiry, durable)
+            except JournalError as failure:
+                error = error or failure
+                continue
+            if stored is True:
+                stats.total_items += 1
+            elif stored is not False:
+                commits.append(stored)
+            elif decides:
+                accepted = False
+        for commit in commits:
+            self.connection.wait_for(commit)
+            if commit.error is None:
+                stats.total_items += 1
+            else:
+                error = error or commit.error
+        if error is not None:
+            raise JournalError(error.why, error.full)
+        if accepted:
+            spent = int((self.clock.monotonic() - began) * 1000000)
+            stats.set_latency_usec.add(spent)
+            if not aliased:
+                queue.stats.set_latency_usec.add(spent)
+        return accepted
+
     def refuses_size(self, name, size):
-        """True if the queue of that name takes no item of that many bytes."""
-        queue = self.collection.lookup(name)
-        if queue is not None:
-            return queue.refuses_size(size)
-        limit = self.collection.config.queue(name).max_item_size
-        return limit is not None and size > limit
+        """True if every queue that a put of that name goes to takes no item of that many bytes."""
+        targets = self.collection.targets(name)
+        for target, _ in targets:
+            queue = self.collection.lookup(target)
+            if queue is not None:
+                if not queue.refuses_size(size):
+                    return False
+                continue
+            limit = self.collection.config.queue(target).max_item_size
+            if limit is None or size <= limit:
+                return False
+        self.unread = size
+        return bool(targets)
 
     # -- get -------------------------------------------------------------------------------------------------------
 
@@ -147,7 +203,13 @@ class Session:
     def _obtain(self, name, timeout, opening, peek, timed):
         clock = self.clock
         began = clock.monotonic()
-        queue = self.collection.queues.get(name)
+        collection = self.collection
+        if collection.aliases and name in collection.aliases:
+            return None
+        queue = collection.queues.get(name)
+        if queue is None and b'+' in name:
+            # this is how a consumer subscribes to a fanout (D14)
+            queue = collection.need(name)
         if queue is None:
             check_name(name)
             item = None
@@ -211,6 +273,9 @@ class Session:
         # is woken for, and those behind it would wait on.
         look = connection.flush()
         while True:
+            if name in self.collection.aliases:
+                dismissed = True
+                break
             if look:
                 queue = self.collection.lookup(name)
                 if queue is not None:
@@ -281,14 +346,20 @@ class Session:
     # -- the others ------------------------------------------------------------------------------------------------
 
     def delete(self, name):
-        self._free(self.collection.delete(name))
+        """Delete the queue of that name. Nothing happens to an alias, nor to the queue that it hides."""
+        if name not in self.collection.aliases:
+            self._free(self.collection.delete(name))
 
     def flush(self, name):
         """Remove the items that wait now; open reads stay open (D57)."""
-        queue = self.collection.lookup(name)
+        queue = self._unmasked(name)
         if queue is not None:
             queue.stats.total_flushes += 1
             self._free(queue.flush())
+
+    def _unmasked(self, name):
+        """The queue of that name, None if there is none or an alias hides it."""
+        return None if name in self.collection.aliases else self.collection.lookup(name)
 
     def _free(self, items):
         """Let go of the items of a queue: a million at once would block the hub for 100 ms."""
@@ -304,7 +375,7 @@ class Session:
 
     def flush_expired(self, name, run=0):
         """One sweep of at most ``max_expire_sweep`` items. -> how many were dropped. ``run``: see PersistentQueue.sweep."""
-        queue = self.collection.lookup(name)
+        queue = self._unmasked(name)
         if queue is None:
             return 0
         dropped = 0

@@ -273,6 +273,13 @@ def format_text(text):
     return f"'{text}'" if '"' in text else f'"{text}"'
 
 
+def _format_names(names):
+    """A list; a name with a comma needs quotes in it."""
+    texts = [name.decode('latin-1') for name in names]
+    return ','.join([f'"{text}"' if ',' in text and '"' not in text else f"'{text}'" if ',' in text
+                     else format_text(text) for text in texts]) or 'none'
+
+
 FORMATS = {
     'integer': str,
     'size': format_size,
@@ -281,6 +288,7 @@ FORMATS = {
     'boolean': lambda value: 'true' if value else 'false',
     'text': format_text,
     'queue_name': lambda name: format_text(name.decode('latin-1')),
+    'list_of_queue_names': _format_names,
 }
 
 

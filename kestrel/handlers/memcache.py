@@ -184,12 +184,10 @@ def do_flush_all_expired(session, request):
 def do_stats(session, request):
     for key, value in report.server_lines(session.services):
         session.connection.write(b'STAT %b %b\r\n' % (key, value))
-    for name in _in_turns(session, session.collection.names()):
-        queue = session.collection.lookup(name)
-        if queue is not None:
-            prefix = b'STAT queue_' + name
-            session.connection.write(b''.join(
-                [b'%b_%b %b\r\n' % (prefix, key, value) for key, value in report.queue_lines(queue)]))
+    for name in _in_turns(session, session.collection.names_with_aliases()):
+        prefix = b'STAT queue_' + name
+        lines = report.name_lines(session.collection, name)
+        session.connection.write(b''.join([b'%b_%b %b\r\n' % (prefix, key, value) for key, value in lines]))
     return END
 
 
@@ -202,21 +200,21 @@ def _in_turns(session, names):
 
 
 def do_dump_stats(session, request):
-    return _dump(session, request, report.queue_lines)
+    return _dump(session, request, report.name_lines, b'queue')
 
 
 def do_dump_config(session, request):
-    config = session.collection.config
-    return _dump(session, request, lambda queue: report.config_lines(config, queue))
+    return _dump(session, request, report.config_lines, b'alias')
 
 
-def _dump(session, request, lines_of):
-    names = request.words[1:] or session.collection.names()
+def _dump(session, request, lines_of, word):
+    """``word`` is what an alias is called."""
+    collection = session.collection
+    names = request.words[1:] or collection.names_with_aliases()
     for name in _in_turns(session, names):
-        queue = session.collection.lookup(name)
-        lines = [] if queue is None else lines_of(queue)
-        body = b'\r\n  '.join([key + b'=' + value for key, value in lines])
-        session.connection.write(b"queue '%b' {\r\n  %b\r\n}\r\n" % (name, body))
+        body = b'\r\n  '.join([key + b'=' + value for key, value in lines_of(collection, name)])
+        kind = word if name in collection.aliases else b'queue'
+        session.connection.write(b"%b '%b' {\r\n  %b\r\n}\r\n" % (kind, name, body))
     return END if names else b'\r\nEND\r\n'
 
 

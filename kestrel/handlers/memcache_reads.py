@@ -2,7 +2,7 @@
 
 from kestrel.errors import HangUp, RequestError
 from kestrel.protocol.numbers import I32_MAX, I32_MIN, parse_bounded
-from kestrel.queue_collection import check_no_cr, check_not_fanout
+from kestrel.queue_collection import check_no_cr
 
 END = b'END\r\n'
 LINE_END = b'\r\n'
@@ -23,7 +23,6 @@ def queue_name(words):
     if len(words) < 2:
         raise RequestError(NAME_REQUIRED)
     check_no_cr(words[1])
-    check_not_fanout(words[1])
     return words[1]
 
 
@@ -45,7 +44,6 @@ class GetKey:
         parts = key.split(b'/')
         self.name = parts[0]
         check_no_cr(self.name)
-        check_not_fanout(self.name)
         self.timeout = 0
         self.open = self.close = self.abort = self.peek = False
         if key and not key.strip(b'/'):

@@ -47,12 +47,14 @@ def queue_settings(**changed):
 class FakeConfig:
     """kestrel.config.Config: ``queues`` {name: settings that differ}, ``default`` those of all others."""
 
-    def __init__(self, queues=None, **default):
+    def __init__(self, queues=None, aliases=None, **default):
         self.queues = queues or {}
+        self.aliases = aliases or {}
         self.default = default
 
     def queue(self, name):
-        return queue_settings(**{**self.default, **self.queues.get(name, {})})
+        parent = self.queues.get(name.partition(b'+')[0], {})
+        return queue_settings(**{**self.default, **parent, **self.queues.get(name, {})})
 
     def dump(self, settings):
         return [('max_items', str(settings.max_items)), ('max_age', 'none')]

@@ -49,6 +49,12 @@ def settings(recorded):
             if theirs in recorded['config'].get('default', {})}
 
 
+def own_settings(recorded):
+    """The settings of single queues of a case, {queue: {name: value}}."""
+    return {queue: {'fanout_only': settings['fanoutOnly']}
+            for queue, settings in recorded['config'].get('queues', {}).items()}
+
+
 def torn_files():
     """{queue of torn_every_byte: its file}: a journal cut to its first N bytes, for each N."""
     whole = (GOLDEN / 'open_abort' / 'kill9' / 'journal' / 'q').read_bytes()

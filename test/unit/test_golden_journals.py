@@ -36,8 +36,7 @@ class GoldenTest(StartTest):
         if not isinstance(source, dict):
             source = {path.name: path.read_bytes() for path in source.iterdir()}
         for name, data in source.items():
-            # Fanout children are not served yet: their files are read under a name without the plus.
-            self.write(name.replace('+', '-'), data)
+            self.write(name, data)
 
     def contents(self):
         return {path.name: path.read_bytes() for path in self.folder.iterdir() if path.is_file()}
@@ -55,9 +54,9 @@ class GoldenTest(StartTest):
     def check_records(self, files):
         """``files``: {name: {'size', 'records'}}."""
         found = self.contents()
-        self.assertEqual(sorted(found), sorted(name.replace('+', '-') for name in files))
+        self.assertEqual(sorted(found), sorted(files))
         for name, entry in files.items():
-            data = found[name.replace('+', '-')]
+            data = found[name]
             self.assertEqual(len(data), entry['size'], name)
             # The recorded line shows every long item by its length, where short is less than 40 bytes here.
             self.assertEqual(readable(data), entry['records'], name)
@@ -68,13 +67,13 @@ class GoldenTest(StartTest):
         self.spool_of(GOLDEN / name / end / folder)
         collection = self.start(**in_numbers(settings(whole)))
         self.assertEqual(sorted(queue.decode() for queue in collection.queues),
-                         sorted(queue.replace('+', '-') for queue in after['stats']))
+                         sorted(after['stats']))
         theirs = GOLDEN / name / end / 'journal_after_restart'
         self.assertEqual(self.contents(),
-                         {path.name.replace('+', '-'): path.read_bytes() for path in theirs.iterdir()})
+                         {path.name: path.read_bytes() for path in theirs.iterdir()})
         self.check_records(after['files'])
         for queue in after['stats']:
-            self.check_queue(queue, collection.queues[queue.replace('+', '-').encode()], after)
+            self.check_queue(queue, collection.queues[queue.encode()], after)
         if name in PLAIN:
             self.check_records(after['files_after_drain'])
         self.stop(collection)
@@ -117,7 +116,7 @@ class GoldenTest(StartTest):
         collection = self.start()
         # The original answered stats for a name it was only asked for.
         queues = set(after['stats']) - {'t9'}
-        self.assertEqual({name.decode() for name in collection.queues}, {name.replace('+', '-') for name in queues})
+        self.assertEqual({name.decode() for name in collection.queues}, queues)
         files = {name: entry for name, entry in after['files'].items()
                  if name.partition('.')[0] not in LEGACY_DIFFERENCES}
         for _, _, changed in LEGACY_DIFFERENCES.values():
@@ -126,7 +125,7 @@ class GoldenTest(StartTest):
         self.check_records(files)
         for name in queues:
             with self.subTest(name):
-                queue = collection.queues[name.replace('+', '-').encode()]
+                queue = collection.queues[name.encode()]
                 if name in LEGACY_DIFFERENCES:
                     number, expected, _ = LEGACY_DIFFERENCES[name]
                     self.assertNotEqual((after['drain'][name], after['files'][name]['records']),

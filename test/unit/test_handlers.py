@@ -930,16 +930,6 @@ class OthersTest(HandlerTest):
         self.closes(b'status up', b'CLIENT_ERROR status change failed: cannot write the status file:'
                                   b' No space left on device\r\n')
 
-    def test_fanout_is_said_to_be_missing(self):
-        for line in (b'get a+b', b'get a+b/open', b'get a+b/peek', b'delete a+b', b'flush a+b',
-                     b'monitor a+b 1', b'confirm a+b 1', b'get x a+b'):
-            with self.subTest(line):
-                reply = self.ask(line)
-                self.assertTrue(reply.startswith(b'SERVER_ERROR ') and reply.endswith(b'\r\n'), reply)
-        self.assertTrue(self.set(b'a+b 0 0').startswith(b'SERVER_ERROR '))
-        self.assertTrue(self.client.open)
-        self.assertEqual(self.world.collection.queues, {})
-
     def test_internal_error(self):
         def broken():
             raise ZeroDivisionError

@@ -14,7 +14,7 @@ LEVELS = [
     ['disk', 'append_file', 'hub'],
     ['waiters', 'deadlines', 'block_budget', 'journal'],
     ['config', 'settings', 'log', 'queue_items', 'persistent_queue', 'compactor', 'mover'],
-    ['status', 'reads'],
+    ['status', 'reads', 'aliased_queue'],
     ['queue_collection'],
     ['session', 'report'],
     ['handlers', 'connection'],

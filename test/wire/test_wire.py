@@ -51,11 +51,15 @@ class WireTest:
 
     @classmethod
     def _config(cls, plays):
-        """The configuration of the file, with a section for each queue that a play configures."""
+        """The configuration of the file, with a section for each queue and alias that a play configures."""
         config = {section: dict(settings) for section, settings in cls.cases.config.items()}
-        config['queues'] = {
-            wire_case.expand(queue, queue_name(cls.cases.path, case, mode)).decode('latin-1'): settings
-            for case, mode in plays for queue, settings in case.queues.items()}
+        config['queues'], config['aliases'] = {}, {}
+        for case, mode in plays:
+            def expanded(text, name=queue_name(cls.cases.path, case, mode)):
+                return wire_case.expand(text, name).decode('latin-1')
+            config['queues'].update({expanded(queue): settings for queue, settings in case.queues.items()})
+            config['aliases'].update({expanded(alias): {'destination_queues': expanded(queues)}
+                                      for alias, queues in case.aliases.items()})
         return config
 
     @classmethod

@@ -38,6 +38,7 @@ class Case:
     title: str
     steps: list = dataclasses.field(default_factory=list)
     queues: dict = dataclasses.field(default_factory=dict)
+    aliases: dict = dataclasses.field(default_factory=dict)
     modes: tuple = MODES
 
 
@@ -121,6 +122,10 @@ def _directive(case, line):
     match = re.fullmatch(r'queue (\S+): (.+)', line)
     if match:
         case.queues[match[1]] = dict(SETTING.findall(match[2]))
+        return True
+    match = re.fullmatch(r'alias (\S+): (.+)', line)
+    if match:
+        case.aliases[match[1]] = match[2]
         return True
     return False
 
