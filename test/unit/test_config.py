@@ -4,7 +4,6 @@ import os
 import re
 import tempfile
 import unittest
-from unittest import mock
 
 from support.environment import CHECKOUT
 
