@@ -24,8 +24,6 @@ NOT_BUILT = {
     ('server', 'text_listen_port'): 'the text port is not built yet',
     ('server', 'thrift_listen_port'): 'the thrift port is not built yet',
     ('server', 'busy_poll'): 'busy polling is not built yet',
-    ('default', 'white_list_client_id_for_dequeue'): 'client id white lists are not built yet',
-    ('default', 'white_list_client_id_for_enqueue'): 'client id white lists are not built yet',
     ('zookeeper', 'host'): 'ZooKeeper is not built yet',
     ('admin', 'http_port'): 'the admin port is not built yet',
     ('admin', 'listen_address'): 'the admin port is not built yet',
@@ -93,6 +91,11 @@ class Config:
     def queue(self, name):
         """The ``QueueSettings`` in force for the queue ``name`` (bytes), with or without a section."""
         return self._own.get(name) or self._inherited(name)
+
+    def has_white_lists(self):
+        """Is any queue for one client id only?"""
+        return any([found.white_list_client_id_for_dequeue or found.white_list_client_id_for_enqueue
+                    for found in (self._default, *self._own.values())])
 
     def _inherited(self, name):
         parent, plus, _ = name.partition(b'+')

@@ -51,6 +51,9 @@ class Disk:
         self.system = system
         # The number of descriptors the process may have, see ``is_scarce``.
         self._files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        # The highest timestamp in the names of files of queues that were deleted. A queue of the same name takes later
+        # ones: nothing that a power loss leaves of the old one may replace its files, or be taken for one of them.
+        self.deleted_ms = 0
         self._lock = -1
         # For each folder the number of names changed in it so far, and how many of these an fsync of the
         # folder has made durable (D63).

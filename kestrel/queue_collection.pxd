@@ -16,6 +16,7 @@ cdef class QueueCollection:
     cdef public dict aliases
     cdef public dict children
     cdef public set routed
+    cdef public bint white_lists
     cdef dict expected
 
     cpdef lookup(self, bytes name)

@@ -59,6 +59,8 @@ class QueueCollection:
         self.aliases = {}
         self.children = {}
         self.routed = set()
+        # may any queue be for one client id only
+        self.white_lists = config.has_white_lists()
         # lines of clients that wait for a name that is no queue yet (D14)
         self.expected = {}
 
@@ -115,6 +117,7 @@ class QueueCollection:
         """Apply a reloaded configuration to every queue (spec queues 14). Raises JournalError, nothing changed."""
         self._set_up_configured(config)
         self.config = config
+        self.white_lists = config.has_white_lists()
         for name, queue in self.queues.items():
             queue.configure(config.queue(name))
         self._set_aliases(config)
@@ -154,6 +157,11 @@ class QueueCollection:
             check_name(name)
             queue = self._set_up(name, self.config.queue(name), None)
         return queue
+
+    def settings_of(self, name):
+        """The settings in force of a queue, or those that it would get."""
+        queue = self.queues.get(name)
+        return self.config.queue(name) if queue is None else queue.settings
 
     def check_readable(self, name):
         """Raise RequestError unless a queue of that name exists or could."""

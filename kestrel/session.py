@@ -9,6 +9,7 @@ from kestrel.queue_collection import check_name
 from kestrel.reads import OpenReads
 from kestrel.waiters import Waiter
 
+CLIENT_ID_REQUIRED = b'SERVER_ERROR client id required for queue '
 ADMIN_DISABLED = b'CLIENT_ERROR admin commands are disabled'
 
 
@@ -82,6 +83,19 @@ class Session:
     def _too_many(self, limit):
         return HangUp(b'SERVER_ERROR too many connections (limit %d)' % limit)
 
+    def check_dequeue(self, name):
+        """Raise HangUp if only one client id may take from that queue: no client of these ports has one (spec queues 9).
+        """
+        collection = self.collection
+        if collection.white_lists and name not in collection.aliases:
+            if collection.settings_of(name).white_list_client_id_for_dequeue is not None:
+                raise HangUp(CLIENT_ID_REQUIRED + name)
+
+    def _check_enqueue(self, name):
+        """Likewise for a put; children are not asked (spec queues 7)."""
+        if b'+' not in name and self.collection.settings_of(name).white_list_client_id_for_enqueue is not None:
+            raise HangUp(CLIENT_ID_REQUIRED + name)
+
     def check_admin(self):
         """Raise RequestError if clients may not administrate (D30)."""
         if not self.services.settings.remote_admin:
@@ -103,6 +117,8 @@ class Session:
         queue = collection.queues.get(name)
         if queue is None:
             queue = collection.need(name)
+        if collection.white_lists:
+            self._check_enqueue(name)
         stats = self.stats
         stats.cmd_set += 1
         if data is None or self.services.stopping:
@@ -129,6 +145,11 @@ class Session:
         """
         collection = self.collection
         stats = self.stats
+        if collection.white_lists:
+            # before any of them gets it (D35)
+            for target, decides in collection.targets(name):
+                if decides:
+                    self._check_enqueue(target)
         stats.cmd_set += 1
         refused = data is None or self.services.stopping
         aliased = name in collection.aliases
@@ -212,6 +233,9 @@ class Session:
             queue = collection.need(name)
         if queue is None:
             check_name(name)
+        if collection.white_lists and not peek:
+            self.check_dequeue(name)
+        if queue is None:
             item = None
         else:
             item = self._fetch(queue, opening, peek)

@@ -157,6 +157,8 @@ def do_flush(session, request):
     _note_noreply(request, 2)
     name = queue_name(request.words)
     session.check_writes(name)
+    if session.collection.lookup(name) is not None:
+        session.check_dequeue(name)
     session.flush(name)
     return None if request.noreply else END
 

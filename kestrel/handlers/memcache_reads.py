@@ -150,6 +150,8 @@ def _check_keys(session, keys):
             if not key.peek:
                 _check_fetch(session, name, key.open, count)
             session.collection.check_readable(name)
+            if not key.peek:
+                session.check_dequeue(name)
             if key.open:
                 count += 1
         counts[name] = count
@@ -178,6 +180,7 @@ def do_monitor(session, request):
     most = session.max_open if len(words) < 4 else i32(words[3])
     session.check_reads(name)
     session.collection.check_readable(name)
+    session.check_dequeue(name)
     session.stats.cmd_monitor += 1
     clock = session.clock
     connection = session.connection

@@ -508,7 +508,7 @@ class Journal:
         files = self.files.all()
         if len(files) == 1:
             return files
-        ms = self.files.new_ms()
+        ms = self.disk.deleted_ms = max(self.files.new_ms(), self.disk.deleted_ms)
         try:
             self.file.rename(self.files.archived_path(ms))
             return [*files, self.disk.create(self.files.pack_path(ms))]

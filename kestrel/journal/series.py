@@ -31,7 +31,7 @@ class Series:
         self._reading = None
         if recovered is None:
             self.files = [disk.open_append(self._path)]
-            self._last_ms = 0
+            self._last_ms = disk.deleted_ms
         else:
             self.files = recovered.files
             self.unsynced = self.files[:-1]

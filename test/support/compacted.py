@@ -83,6 +83,7 @@ class CompactedTest(SpoolTest):
     def begin(self, recovered=None, sync_journal=None, **settings):
         """A new queue, or what was found in the spool."""
         settings = {**NEVER_COMPACTED, **settings}
+        self.disk.deleted_ms = 0        # files are to have the same names in each round of a test
         journal = self.journal(sync_journal=sync_journal, recovered=recovered)
         self.queue = make_queue(self.clock, journal, recovered=recovered, keep_journal=True,
                                 sync_journal=sync_journal, **settings)

@@ -56,6 +56,9 @@ class FakeConfig:
         parent = self.queues.get(name.partition(b'+')[0], {})
         return queue_settings(**{**self.default, **parent, **self.queues.get(name, {})})
 
+    def has_white_lists(self):
+        return any('white_list' in key for settings in (self.default, *self.queues.values()) for key in settings)
+
     def dump(self, settings):
         return [('max_items', str(settings.max_items)), ('max_age', 'none')]
 

@@ -265,9 +265,6 @@ class TableTest(ConfigTestCase):
             with self.subTest(key):
                 why = config.NOT_BUILT[section, key]
                 self.assertIn(f': {why}; {remedy}', self.error(written(section, key, raw)))
-        message = self.error('[queues]\n[[q]]\nwhite_list_client_id_for_enqueue = x\n')
-        self.assertEqual(message, 'line 3: [queues] [[q]] white_list_client_id_for_enqueue: client id white lists are not'
-                                  ' built yet; write none or leave the key out')
 
     def test_wrong_values_are_told_before_what_is_not_built(self):
         self.assertIn('max_age', self.error('[admin]\nhttp_port = 2223\n[default]\nmax_age = 5\n'))

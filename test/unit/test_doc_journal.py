@@ -501,6 +501,7 @@ class StoryTest(DocumentTest):
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
                 self.log.lines.clear()
                 self.clock.ms = THEN
+                self.disk.deleted_ms = 0
                 self.system.faults, self.system.room = {}, None
                 self._tell(settings, lines)
 

@@ -103,6 +103,14 @@ class RecordsTest(SpoolTest):
         self.assertEqual([os.path.basename(call[-1]) for call in self.system.calls if call[0] in ('rename', 'unlink')],
                          [renamed, b'q.100', b'q.200', renamed, renamed + b'.pack'])
 
+    def test_a_queue_of_the_same_name_takes_later_timestamps(self):
+        """Else what a power loss leaves of the deleted one could replace its files."""
+        for name in ('q.100', 'q'):
+            self.write(name, b'')
+        self.journal(recovered=self.recovered()).delete()
+        self.clock.ms -= 5000
+        self.assertEqual(self.journal().files.new_ms(), THEN + 1)
+
     def test_delete_without_room_for_one_file_more(self):
         for name in ('q.100', 'q'):
             self.write(name, b'')
