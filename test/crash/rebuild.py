@@ -124,6 +124,7 @@ class Machine:
         self._names = dict(names)
         self._pending_names = []            # [(place, call)]
         self._loose = set()                 # places of deletions that know no order
+        self._deleting = False              # those of a whole queue keep theirs: there is no fsync between them
         self._files = {number: _File(content) for number, content in files.items()}
         self._last = None
 
@@ -142,7 +143,8 @@ class Machine:
             self._files[call.file] = _File()
         if isinstance(call, NAMES):
             self._pending_names.append((place, call))
-            if isinstance(call, Unlink) and any(name.endswith(b'.pack') for name in self._names):
+            if (isinstance(call, Unlink) and not self._deleting
+                    and any(name.endswith(b'.pack') for name in self._names)):
                 self._loose.add(place)
             _rename(self._names, call)
         elif isinstance(call, (Write, Cut)):
@@ -153,6 +155,8 @@ class Machine:
             self._sync_folder(call)
         elif not isinstance(call, Note):
             raise AssertionError('what is %r?' % (call,))
+        elif getattr(call.operation, 'kind', None) == 'delete':
+            self._deleting = call.what == 'begin'
 
     def _sync_folder(self, call):
         left = []

@@ -40,8 +40,13 @@ def memory_peak(pid):
 
 def files(folder):
     """Everything below a folder: dict of path below it (str) to content (bytes), None for a folder."""
-    return {str(path.relative_to(folder)): None if path.is_dir() else path.read_bytes()
-            for path in sorted(folder.rglob('*'))}
+    found = {}
+    for path in sorted(folder.rglob('*')):
+        try:
+            found[str(path.relative_to(folder))] = None if path.is_dir() else path.read_bytes()
+        except FileNotFoundError:
+            continue        # it was just taken away
+    return found
 
 
 class WrappedServer(Server):
