@@ -157,6 +157,8 @@ class Machine:
             raise AssertionError('what is %r?' % (call,))
         elif getattr(call.operation, 'kind', None) == 'delete':
             self._deleting = call.what == 'begin'
+            # The deletion relies on the order of all names before it.
+            self._loose.clear()
 
     def _sync_folder(self, call):
         left = []
