@@ -5,8 +5,7 @@ import gevent
 from kestrel.hub import ONE_TURN
 from kestrel.idleness import Idleness
 
-# How often the names of all journal files are looked at, seconds: two system calls a file, which are 30 ms for 10 000
-# queues, LOOKED_AT queues at a time.
+# How often the names of all journal files are looked at, seconds: two system calls a file, LOOKED_AT queues at a time.
 LOOK_EVERY = 5.0
 LOOKED_AT = 100
 # A graceful stop: so many queues are rewritten at a time; it gives up if none gets done for so long, seconds.

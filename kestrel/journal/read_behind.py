@@ -6,7 +6,7 @@ from kestrel.journal.record import (
 # How much is read from a file at once, bytes: a sixteenth of what the queue may keep in memory, within these.
 LEAST_BLOCK = 16384
 LARGEST_BLOCK = 262144
-# So many records that bring no item are passed over at once (0.6 ms; pure Python 5): a queue that was short for long has
+# So many records that bring no item are passed over at once (0.6 ms; pure Python 3): a queue that was short for long has
 # millions of them in a row.
 PASSED_AT_ONCE = 10000
 # So much further the kernel is asked to read ahead, so that a file that lies cold on a disk is there in time.
