@@ -5,7 +5,7 @@ spool is cut at each of its places, and the spools that a process crash or a pow
 recovered, as are those of crashes during such a recovery.
 
 KESTREL_CRASH_POINTS_SEED   the seed that a failure names, to have the same again
-KESTREL_LONG                1: every place and every spool, of several seeds
+KESTREL_LONG                1: every place and every spool, of several seeds, which are others each time
 """
 
 import collections
@@ -21,7 +21,7 @@ from crash.workload import Workload
 
 LONG = bool(os.environ.get('KESTREL_LONG'))
 SEED = os.environ.get('KESTREL_CRASH_POINTS_SEED')
-SEEDS = [int(SEED)] if SEED else [random.randrange(10 ** 9) for _ in range(4 if LONG else 3)]
+SEEDS = [int(SEED)] if SEED else [random.randrange(10 ** 9) for _ in range(4)] if LONG else [1, 2, 3]
 USUAL_STEPS = 2000
 STEPS = 800 if LONG else USUAL_STEPS        # some minutes for each seed
 SHOWN = 5

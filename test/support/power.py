@@ -38,6 +38,10 @@ class Durable:
         if not stat.S_ISDIR(status.st_mode):
             self._doubtful.add(status.st_ino)
 
+    def is_doubtful(self):
+        """Has the fsync of a file failed whose name a power loss would leave?"""
+        return any(inode in self._doubtful for inode in self._names.values())
+
     def write_back(self):
         """The kernel has had time to write all back. Another process cannot know what failed before."""
         self._doubtful.clear()

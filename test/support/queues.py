@@ -604,8 +604,11 @@ class Trial:
             if commit.done and commit.error is None:
                 self.gone.add(entry)
         self.confirms = [(entry, commit) for entry, commit in self.confirms if not commit.done]
-        if self.queue.journal.suspect is not None:
-            return      # removals may be lost, and those behind them hit other items: hence the rewrite (D9)
+        journal = self.queue.journal
+        if journal.suspect is not None or self.durable.is_doubtful() and journal.files.all()[0].name_is_new():
+            # Removals may be lost, and those behind them hit other items: hence the rewrite (D9), which ends that
+            # when the name of its file is durable.
+            return
         kept = [*self.model.opened.values(), *self.model.waiting]
         for all_names in (False, True):
             copy = self.other_folder()

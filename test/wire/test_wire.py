@@ -21,8 +21,9 @@ SERVERS_AT_ONCE = 3
 
 CHOSEN = os.environ.get('WIRE_CASE', '')
 
-# split1 and split2 cut the same way in each run, split3 anew.
-SEED = os.environ.get('WIRE_SEED') or str(random.SystemRandom().randrange(10 ** 6))
+# In the long form split3 cuts another way in each run.
+SEED = os.environ.get('WIRE_SEED') or (
+    str(random.SystemRandom().randrange(10 ** 6)) if os.environ.get('KESTREL_LONG') == '1' else '3')
 
 
 def queue_name(path, case, mode):
