@@ -7,6 +7,7 @@ class AliasedQueue:
     destinations  list of bytes, the names that get each put, in this order; a reload may change it
     put_items, put_bytes   what was put into the alias, refused or not
     create_time   when it was set up, seconds since 1970
+    kept          dict: what the admin port keeps about it
     """
 
     def __init__(self, destinations, clock):
@@ -14,6 +15,7 @@ class AliasedQueue:
         self.put_items = 0
         self.put_bytes = 0
         self.create_time = clock.now_ms() // 1000
+        self.kept = {}
 
     def count_put(self, size):
         """An item of that many bytes was put."""

@@ -25,15 +25,6 @@ NOT_BUILT = {
     ('server', 'thrift_listen_port'): 'the thrift port is not built yet',
     ('server', 'busy_poll'): 'busy polling is not built yet',
     ('zookeeper', 'host'): 'ZooKeeper is not built yet',
-    ('admin', 'http_port'): 'the admin port is not built yet',
-    ('admin', 'listen_address'): 'the admin port is not built yet',
-    ('admin', 'http_backlog'): 'the admin port is not built yet',
-    ('admin', 'time_series'): 'the admin port is not built yet',
-    ('admin', 'stats_filters'): 'the admin port is not built yet',
-    ('admin', 'default_latch_intervals'): 'the admin port is not built yet',
-    ('admin', 'read_only'): 'the admin port is not built yet',
-    ('admin', 'metrics_max_queues'): 'the admin port is not built yet',
-    ('admin', 'allowed_hosts'): 'the admin port is not built yet',
 }
 # Keys that name another queue.
 TARGETS = ('expire_to_queue', 'dead_letter_queue')
@@ -252,7 +243,7 @@ class _Loader:
                     for section, values in given.items()}
         self._fill_in(sections, given)
         self._refuse_loops(aliases)
-        self._refuse_unbuilt(sections, given, queues)
+        self._refuse_unbuilt(given, queues)
         default = QueueSettings(**vars(sections['default']))
         config = Config(self.file.path, sections, default,
                       {settings.queue_name(name): values for name, values in queues.items()},
@@ -347,18 +338,16 @@ class _Loader:
             why = f'the alias leads back to itself: {shown}; take one of these out'
             raise self.file.error(why, ('aliases', start), 'destination_queues') from None
 
-    def _refuse_unbuilt(self, sections, given, queues):
+    def _refuse_unbuilt(self, given, queues):
         for section, values in given.items():
-            self._refuse_unbuilt_values(section, (section,), values, sections['server'])
+            self._refuse_unbuilt_values(section, (section,), values)
         for name, values in queues.items():
-            self._refuse_unbuilt_values('default', ('queues', name), values, sections['server'])
+            self._refuse_unbuilt_values('default', ('queues', name), values)
 
-    def _refuse_unbuilt_values(self, section, place, values, server):
+    def _refuse_unbuilt_values(self, section, place, values):
         for key, value in values.items():
             why = NOT_BUILT.get((section, key))
             default = self.table.default(section, key)
-            if (section, key) == ('admin', 'listen_address'):
-                default = server.listen_address
             if why and value not in (default, None, []) and value is not False:
                 raise self.file.error(f'{why}; {self._off(section, key)}', place, key)
 

@@ -1,7 +1,7 @@
 cimport cython
 
 from kestrel.clock cimport Clock
-from kestrel.stats cimport ServerStats
+from kestrel.stats cimport ServerStats, TransportStats
 from kestrel.waiters cimport Waiter
 
 cdef int RUNNING
@@ -15,12 +15,15 @@ cdef class Connection:
     cdef public object sock
     cdef public object address
     cdef ServerStats stats
+    cdef TransportStats transport
+    cdef readonly long long received
+    cdef readonly long long sent
     cdef Clock clock
     cdef object budget
     cdef double idle_limit
     cdef object hub
     cdef object loop
-    cdef object greenlet
+    cdef readonly object greenlet
     cdef object to_hub
     cdef object to_client
     cdef object receive
@@ -45,6 +48,8 @@ cdef class Connection:
     cdef _take_kept(self)
     cpdef block_is_whole(self)
     cdef _receive(self, long long size)
+    cdef _count_received(self, Py_ssize_t size)
+    cdef _count_sent(self, Py_ssize_t size)
     cpdef _readable(self)
     cpdef _end_input(self)
     cdef _lose(self)

@@ -12,6 +12,7 @@ from gevent import get_hub
 from greenlet import greenlet
 
 from kestrel.hub import ONE_TURN
+from kestrel.stats import TransportStats
 
 RECEIVE = 65536             # bytes asked of one recv
 LARGEST_RECEIVE = 1048576   # ... inside a large block
@@ -43,14 +44,18 @@ class Connection:
     leaving      bool: the client's FIN is known, or the server stops: no wait goes on (D61)
     gone         bool: the client cannot be answered any more (RST, or cut off)
     lingers      bool: closed because of an error that the client must get to read
+    received, sent   bytes; ``transport``: stats.TransportStats that counts them, too
     """
 
-    def __init__(self, sock, address, stats, clock, budget, idle_limit):
+    def __init__(self, sock, address, stats, clock, budget, idle_limit, transport=None):
         self.sock = sock
         self.receive = sock.recv
         self.send = sock.send
         self.address = address
         self.stats = stats
+        self.transport = transport or TransportStats()
+        self.received = 0
+        self.sent = 0
         self.clock = clock
         self.budget = budget            # block_budget.BlockBudget
         self.idle_limit = idle_limit    # seconds, 0 = none (client_timeout)
@@ -148,8 +153,18 @@ class Connection:
             return b''
         if not data:
             self._end_input()
-        self.stats.bytes_read += len(data)
+        self._count_received(len(data))
         return data
+
+    def _count_received(self, size):
+        self.received += size
+        self.transport.received_bytes += size
+        self.stats.bytes_read += size
+
+    def _count_sent(self, size):
+        self.sent += size
+        self.transport.sent_bytes += size
+        self.stats.bytes_written += size
 
     def _readable(self):
         """The read watcher's callback, on the hub."""
@@ -291,7 +306,7 @@ class Connection:
         except OSError:
             self._lose()
             return False
-        self.stats.bytes_written += sent
+        self._count_sent(sent)
         if sent == len(data):
             return False
         self._flush_slowly(memoryview(data)[sent:])
@@ -314,7 +329,7 @@ class Connection:
                 except OSError:
                     self._lose()
                     break
-                self.stats.bytes_written += sent
+                self._count_sent(sent)
                 rest = rest[sent:]
         finally:
             self.state = RUNNING

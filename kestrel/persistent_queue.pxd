@@ -14,7 +14,6 @@ cdef long long SLICE
 cdef class PersistentQueue(QueueItems):
     cdef public bytes name
     cdef public Waiters waiters
-    cdef public QueueStats stats
     cdef public object settings
     cdef public object hub
     cdef public object deadlines

@@ -203,7 +203,7 @@ class PersistentQueue(QueueItems):
         stats = self.stats
         stats.tx_map_size.add(len(self.opened))
         stats.tx_expire_list_size.add(0 if self.deadlines is None else len(self.deadlines))
-        stats.queue_size.add(self.count)
+        stats.queue_size.add(len(self.items) - self.voids)
 
     # -- taking ----------------------------------------------------------------------------------------------------
 

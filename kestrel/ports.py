@@ -30,10 +30,10 @@ class ClientPort:
     address   (host, port): where it is bound to, with the port that the system chose if 0 was asked for
     """
 
-    def __init__(self, protocol, host, port):
-        """Raises StartError that names the remedy."""
+    def __init__(self, protocol, host, port, setting=None):
+        """Raises StartError that names the remedy; ``setting``: how the setting of the port is called."""
         self.protocol = protocol
-        self.setting = protocol + '_listen_port'
+        self.setting = setting or protocol + '_listen_port'
         self.listener = None
         self.socket = self._bind(host, port)
         self.address = self.socket.getsockname()[:2]

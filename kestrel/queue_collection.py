@@ -66,8 +66,11 @@ class QueueCollection:
 
     # -- start, reload, stop ---------------------------------------------------------------------------------------
 
-    def load(self, spool):
-        """Set up every queue with a file in the spool (a path, bytes), then those of the configuration (D25)."""
+    def load(self, spool, pause=None):
+        """Set up every queue with a file in the spool (a path, bytes), then those of the configuration (D25).
+
+        pause  called between two blocks of a file, so that others may run
+        """
         self.spool = spool
         for name, files in sorted(recovery.scan(self.disk, self.spool, self.log).items()):
             settings = self.config.queue(name)
@@ -75,7 +78,7 @@ class QueueCollection:
                 self._leave_alone(name, 'keep_journal is false')
                 continue
             recovered = recovery.recover(self.disk, self.clock, self.log, files, settings.max_memory_size,
-                                         settings.max_deliveries)
+                                         settings.max_deliveries, pause)
             self._set_up(name, settings, recovered)
         self._set_up_configured(self.config)
         self._set_aliases(self.config)

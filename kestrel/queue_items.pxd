@@ -5,6 +5,7 @@ from kestrel.clock cimport Clock
 from kestrel.item cimport Item
 from kestrel.journal.journal cimport Journal
 from kestrel.journal.read_behind cimport ReadBehind
+from kestrel.stats cimport QueueStats
 
 cdef long long REFILL_ITEMS
 cdef long long REFILL_BYTES
@@ -13,6 +14,7 @@ cdef long long REFILL_BYTES
 cdef class QueueItems:
     cdef public Journal journal
     cdef public Clock clock
+    cdef public QueueStats stats
     cdef public object compactor
     cdef public object items
     cdef public long long count
@@ -38,6 +40,8 @@ cdef class QueueItems:
     cdef _begin_read_behind(self)
     cdef _end_read_behind(self)
     cdef _move_up(self)
-    @cython.locals(items='long long', size='long long', item=Item)
+    @cython.locals(began=double, before='long long')
     cdef _refill(self)
+    @cython.locals(items='long long', size='long long', item=Item)
+    cdef _read_back(self)
     cdef _put_behind_an_fsync(self, Item item, long long size, object commit, AppendFile file, long long offset)

@@ -116,6 +116,13 @@ class QueueItems:
                 self._refill()
 
     def _refill(self):
+        began = self.clock.monotonic()
+        before = self.behind
+        self._read_back()
+        if self.behind != before:
+            self.stats.fill_readbehind_usec.add(int((self.clock.monotonic() - began) * 1000000))
+
+    def _read_back(self):
         items = 0
         size = 0
         while (self.mem_bytes < self.max_memory_size and items < REFILL_ITEMS and size < REFILL_BYTES

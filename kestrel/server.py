@@ -8,6 +8,8 @@ from gevent.lock import BoundedSemaphore
 from gevent.threadpool import ThreadPool
 
 from kestrel import __version__, config, report
+from kestrel.admin.port import AdminPort
+from kestrel.admin.turns import Turns
 from kestrel.background import Background
 from kestrel.block_budget import BlockBudget
 from kestrel.clock import Clock
@@ -21,7 +23,7 @@ from kestrel.persistent_queue import PersistentQueue
 from kestrel.ports import ClientPort
 from kestrel.queue_collection import QueueCollection
 from kestrel.session import Services, Session
-from kestrel.stats import ServerStats
+from kestrel.stats import ServerStats, TransportStats
 from kestrel.status import STORED, ServerStatus, StatusFile
 
 REQUESTS_MAY_TAKE = 5.0     # seconds that running requests have to finish at the stop (D46)
@@ -44,6 +46,8 @@ class KestrelServer:
     on_stop_step   called after each step of the stop: the caller's watch over it
 
     ports          list of ports.ClientPort, bound from ``load`` on
+    admin          admin.port.AdminPort, None without; it answers during ``load``
+    loaded, listening, stopping   bool: how far the server is
     """
 
     def __init__(self, configuration, log, clock=None, disk=None, on_stop_step=None):
@@ -55,6 +59,7 @@ class KestrelServer:
         self.disk = disk or Disk(self.log)
         self.stats = ServerStats()
         settings = configuration.server
+        self.admin_settings = configuration.admin
         self.hub = Hub()
         self.syncer = Syncer(self.clock, self.log, self.stats.fsync_delay_usec.add,
                              self.stats.item_fsync_delay_usec.add, self.stats.count_fsync_error, self.hub)
@@ -72,6 +77,9 @@ class KestrelServer:
         frequency = settings.expiration_timer_frequency
         self.background = Background(self.services, frequency / 1000000 if frequency else None)
         self.ports = []
+        self.admin = None
+        self.loaded = False
+        self.listening = False
         self.connections = set()
         self.serving = set()        # connections that may have a running request
         self.finished = Event()     # while it stops: none of them has
@@ -99,9 +107,16 @@ class KestrelServer:
                 port = getattr(settings, protocol + '_listen_port')
                 if port is not None:
                     self.ports.append(ClientPort(protocol, settings.listen_address, port))
-            self.collection.load(self.disk.lock_spool(settings.queue_path))
+                    self.stats.transports[protocol] = TransportStats()
+            if self.config.admin.http_port is not None:
+                self.admin = AdminPort(self.services, self.config.admin, self.log, self._too_many_files)
+            spool = self.disk.lock_spool(settings.queue_path)
+            if self.admin is not None:
+                self.admin.listen()
+            self.collection.load(spool, None if self.admin is None else Turns(self.clock).next)
             self.server_status.begin(self.status_file.read(self.server_status.announced))
             self.status_file.check()
+            self.loaded = True
         except JournalError as error:
             self._abandon()
             raise StartError('%s: a queue cannot be set up: %s' % (settings.queue_path, error.why)) from error
@@ -114,34 +129,44 @@ class KestrelServer:
         handlers = dict(PROTOCOLS)
         try:
             for port in self.ports:
-                port.listen(self.config.server.connection_backlog, partial(self._serve, handlers[port.protocol]),
-                            self._too_many_files)
+                serve = partial(self._serve, handlers[port.protocol], self.stats.transports[port.protocol])
+                port.listen(self.config.server.connection_backlog, serve, self._too_many_files)
         except BaseException:
             self._abandon()
             raise
+        self.listening = True
         self.background.start()
+        shown = [*self.ports] if self.admin is None else [*self.ports, self.admin]
+        if self.admin is not None:
+            self.admin.begin()
         self.log.info('kestrel %s ready: %d queues in %s, %s', __version__, len(self.collection.queues),
-                      self.config.server.queue_path, ', '.join(map(str, self.ports)) or 'no port open')
+                      self.config.server.queue_path, ', '.join(map(str, shown)) or 'no port open')
 
     def _abandon(self):
         for port in self.ports:
             port.close()
+        if self.admin is not None:
+            self.admin.stop()
         self.disk.unlock_spool()
 
     # -- clients ---------------------------------------------------------------------------------------------------
 
-    def _serve(self, handler, sock, address):
-        """One client, in its own greenlet. ``handler``: see PROTOCOLS."""
+    def _serve(self, handler, transport, sock, address):
+        """One client, in its own greenlet. ``handler``: see PROTOCOLS; ``transport``: stats.TransportStats."""
         if self.stopping:
             sock.close()
             return
         stats = self.stats
         stats.connections += 1
         stats.total_connections += 1
+        transport.connections += 1
+        transport.connects += 1
+        began = self.clock.monotonic()
         trace = self.services.settings.enable_session_trace
         if trace:
             self.log.info('session begins: %s', address)
-        connection = Connection(sock, address, stats, self.clock, self.budget, self.idle_limit)
+        connection = Connection(sock, address, stats, self.clock, self.budget, self.idle_limit,
+                                transport)
         self.connections.add(connection)
         self.serving.add(connection)
         session = None
@@ -158,6 +183,11 @@ class KestrelServer:
             connection.close()
             self.connections.discard(connection)
             stats.connections -= 1
+            transport.connections -= 1
+            transport.closes += 1
+            transport.connection_duration.add(int((self.clock.monotonic() - began) * 1000))
+            transport.connection_received_bytes.add(connection.received)
+            transport.connection_sent_bytes.add(connection.sent)
             if trace:
                 self.log.info('session ends: %s', address)
             if not self.connections:
@@ -226,17 +256,24 @@ class KestrelServer:
         self.config = new
         for warning in new.warnings:
             self.log.warning('%s', warning)
-        in_force = self.services.settings
-        changed = [key for key, value in vars(new.server).items() if value != getattr(in_force, key)]
-        if changed:
-            self.log.warning('%s: [server] is read at the start only: restart kestrel to apply %s', new.path,
-                             ', '.join(changed))
+        for section, in_force in (('server', self.services.settings), ('admin', self.admin_settings)):
+            changed = [key for key, value in vars(getattr(new, section)).items() if value != getattr(in_force, key)]
+            if changed:
+                self.log.warning('%s: [%s] is read at the start only: restart kestrel to apply %s', new.path,
+                                 section, ', '.join(changed))
         self.log.info('configuration reloaded from %s', new.path)
         return None
 
     def _not_reloaded(self, error):
         self.log.error('configuration not reloaded: %s', error)
         return str(error)
+
+    def greenlets(self):
+        """What runs in this server. -> list of (name, greenlet)"""
+        clients = [('client %s:%s' % connection.address[:2], connection.greenlet) for connection in self.connections
+                   if connection.greenlet is not None]
+        background = [('background', greenlet) for greenlet in self.background.greenlets]
+        return clients + background + ([] if self.admin is None else self.admin.greenlets())
 
     def shutdown(self):
         """Stop in 100 ms, so that the client that asks for it sees its connection closed first."""
@@ -254,10 +291,14 @@ class KestrelServer:
         self.log.info('stopping')
         for port in self.ports:
             port.close()
+        if self.admin is not None:
+            self.admin.close()
         self.services.stopping = True
         self.collection.dismiss_waiters()
         self.on_stop_step()
         self._drain()
+        if self.admin is not None:
+            self.admin.stop()
         self.on_stop_step()
         graceful = self.server_status.stop()
         self.background.stop()

@@ -18,6 +18,7 @@ cdef class Services:
     cdef public object log
     cdef public long long memory_limit
     cdef public double began
+    cdef public long long began_ms
     cdef public bint stopping
     cdef public bint reads_blocked
     cdef public bint writes_blocked

@@ -16,7 +16,8 @@ class Services:
     control   the server: ``reload() -> why not, or None``, ``shutdown()``, ``status() -> str``,
               ``change_status(name) -> why not, or None`` and ``note_foreign(address, protocol)``
     settings  the ``[server]`` settings
-    began     monotonic time of the start, seconds; stopping: no request waits or stores any more
+    began     monotonic time of the start, seconds; ``began_ms``: of the wall clock, ms since 1970
+    stopping  no request waits or stores any more
     reads_blocked, writes_blocked   by the status in force (spec queues 11); the server keeps them
     """
 
@@ -29,6 +30,7 @@ class Services:
         self.log = log
         self.memory_limit = memory_limit
         self.began = clock.monotonic()
+        self.began_ms = clock.now_ms()
         self.stopping = False
         self.reads_blocked = False
         self.writes_blocked = False

@@ -126,6 +126,15 @@ def _microseconds(text):
     return number * DURATION_UNITS[unit] if unit else 0
 
 
+def check_period(raw):
+    """Microseconds that are whole seconds, at least one."""
+    text, _ = scalar(raw)
+    period = check_duration(raw, '1s')
+    if period % 1000000:
+        raise ValidateError(f'{quoted(text)} is no whole number of seconds; write one such as 10s')
+    return period
+
+
 def check_sync(raw):
     """None for never, 0 for after each record, else the period in microseconds."""
     text, _ = scalar(raw)
@@ -243,7 +252,7 @@ def _checks():
     }
     lists = {
         'list_of_queue_names': _list_of(check_queue_name), 'list_of_addresses': _list_of(check_address),
-        'list_of_durations': _list_of(check_duration), 'list_of_patterns': _list_of(check_pattern),
+        'list_of_periods': _list_of(check_period), 'list_of_patterns': _list_of(check_pattern),
     }
     return {**single, **lists, **{f'{name}_or_none': _or_none(check) for name, check in single.items()}}
 

@@ -1,12 +1,39 @@
+cimport cython
+
+cdef long long _LARGEST
+cdef long long _TABLED
+cdef int MIDDLE
+cdef long long MIDDLE_END
+cdef int UPPER
+cdef Py_ssize_t _BUCKETS
+cdef Py_ssize_t _NARROW
 cdef bytes _BUCKET_OF
+cdef bytes _MIDDLE_FROM
+cdef bytes _UPPER_FROM
+cdef long long[::1] _ENDS
 
 
 cdef class Histogram:
     cdef long long[::1] buckets
-    cdef public long long sum
-    cdef bint used
+    cdef readonly long long count
+    cdef readonly long long sum
+    cdef Py_ssize_t size
 
+    @cython.locals(bucket=Py_ssize_t)
     cpdef add(self, long long value)
+    @cython.locals(buckets='long long[::1]', bucket=Py_ssize_t)
+    cdef _widen(self)
+
+
+cdef class TransportStats:
+    cdef public long long connections
+    cdef public long long connects
+    cdef public long long closes
+    cdef public long long received_bytes
+    cdef public long long sent_bytes
+    cdef public Histogram connection_duration
+    cdef public Histogram connection_received_bytes
+    cdef public Histogram connection_sent_bytes
 
 
 cdef class ServerStats:
@@ -29,6 +56,8 @@ cdef class ServerStats:
     cdef public long long waiters_aborted
     cdef public long long journal_errors
     cdef public dict fsync_errors
+    cdef public dict transports
+    cdef public dict kept
     cdef public Histogram set_latency_usec
     cdef public Histogram get_hit_latency_usec
     cdef public Histogram get_miss_latency_usec
@@ -62,3 +91,5 @@ cdef class QueueStats:
     cdef public Histogram request_size
     cdef public Histogram journal_rewrite_usec
     cdef public Histogram journal_rotation_usec
+    cdef public Histogram fill_readbehind_usec
+    cdef public dict kept

@@ -24,47 +24,107 @@ def _thresholds():
 
 THRESHOLDS = _thresholds()
 
-# Nearly all values are small (a latency in us, a size in bytes); for these one look replaces the search.
+# Three tables instead of a search: the bucket of each value below TABLED, and of each larger one the bucket of the
+# next smaller multiple of 2**MIDDLE, from MIDDLE_END on of 2**UPPER. From there it is three steps at most.
 TABLED = 4096
-_BUCKET_OF = bytes(bisect_right(THRESHOLDS, value) for value in range(TABLED))
-_EMPTY = bytes(8 * BUCKETS)
+MIDDLE = 9
+MIDDLE_END = TABLED << MIDDLE
+UPPER = 19
+
+
+def _bucket_of(value):
+    return bisect_right(THRESHOLDS, value)
+
+
+_BUCKET_OF = bytes(map(_bucket_of, range(TABLED)))
+_MIDDLE_FROM = bytes([_bucket_of(step << MIDDLE) for step in range(TABLED)])
+_UPPER_FROM = bytes([_bucket_of(step << UPPER) for step in range(TABLED)])
+# Where each bucket ends.
+_ENDS = array('q', [*THRESHOLDS, LARGEST + 1])
+
+# Nearly all values are below TABLED (a latency in us, a size in bytes): a histogram has the buckets of those first, and
+# all when the first larger one comes.
+NARROW = _BUCKET_OF[-1] + 1
+_NARROW_EMPTY = bytes(8 * NARROW)
+_WIDE_EMPTY = bytes(8 * BUCKETS)
+
+# the same as C integers (stats.pxd)
+_BUCKETS, _LARGEST, _TABLED, _NARROW = BUCKETS, LARGEST, TABLED, NARROW
 
 
 class Histogram:
     """Distribution of non-negative i32 values in 202 buckets (spec admin 5).
 
     The buckets are made at the first value: most histograms of most queues never see one.
+
+    count, sum  of all values
     """
 
-    __slots__ = ('buckets', 'sum', 'used')
+    __slots__ = ('buckets', 'count', 'sum', 'size')
 
     def __init__(self):
         self.buckets = None
+        self.count = 0
         self.sum = 0
-        self.used = False
+        self.size = 0       # how many buckets there are
 
     def add(self, value):
         """Count one value; negative ones are dropped, larger ones count as 2**31-1."""
         if value < 0:
             return
-        if not self.used:
-            self.buckets = array('q', _EMPTY)
-            self.used = True
-        if value < TABLED:
+        if value < _TABLED:
+            if self.size == 0:
+                self.buckets = array('q', _NARROW_EMPTY)
+                self.size = _NARROW
             self.buckets[_BUCKET_OF[value]] += 1
         else:
-            if value > LARGEST:
-                value = LARGEST
-            self.buckets[bisect_right(THRESHOLDS, value)] += 1
+            if self.size < _BUCKETS:
+                self._widen()
+            if value > _LARGEST:
+                value = _LARGEST
+            if value < MIDDLE_END:
+                bucket = _MIDDLE_FROM[value >> MIDDLE]
+            else:
+                bucket = _UPPER_FROM[value >> UPPER]
+            while value >= _ENDS[bucket]:
+                bucket += 1
+            self.buckets[bucket] += 1
+        self.count += 1
         self.sum += value
+
+    def _widen(self):
+        buckets = array('q', _WIDE_EMPTY)
+        for bucket in range(self.size):
+            buckets[bucket] = self.buckets[bucket]
+        self.buckets = buckets
+        self.size = _BUCKETS
 
     def counts(self):
         """-> list of 202 ints: how many values fell into each bucket."""
-        return list(self.buckets) if self.used else [0] * BUCKETS
+        return (list(self.buckets) if self.size else []) + [0] * (_BUCKETS - self.size)
+
+
+class TransportStats:
+    """What the connections of one client port came to (spec admin 7); counted when one begins and ends."""
+
+    def __init__(self):
+        self.connections = 0
+        self.connects = 0
+        self.closes = 0
+        self.received_bytes = 0
+        self.sent_bytes = 0
+        self.connection_duration = Histogram()
+        self.connection_received_bytes = Histogram()
+        self.connection_sent_bytes = Histogram()
 
 
 class ServerStats:
-    """Counters since the start of the server; names as in spec admin 7."""
+    """Counters since the start of the server; names as in spec admin 7.
+
+    fsync_errors  {error class: how often}
+    transports    {name of a protocol: TransportStats}
+    kept          dict: what the admin port keeps about them, such as the last latch of each listener
+    """
 
     def __init__(self):
         self.connections = 0
@@ -86,6 +146,8 @@ class ServerStats:
         self.waiters_aborted = 0
         self.journal_errors = 0
         self.fsync_errors = {}
+        self.transports = {}
+        self.kept = {}
         self.set_latency_usec = Histogram()
         self.get_hit_latency_usec = Histogram()
         self.get_miss_latency_usec = Histogram()
@@ -99,7 +161,10 @@ class ServerStats:
 
 
 class QueueStats:
-    """What one queue counts since it was set up in this process (D41)."""
+    """What one queue counts since it was set up in this process (D41).
+
+    kept  dict, or None: what the admin port keeps about the queue. It is here so that it goes with the queue (D26).
+    """
 
     def __init__(self):
         self.put_items = 0
@@ -125,3 +190,5 @@ class QueueStats:
         self.request_size = Histogram()
         self.journal_rewrite_usec = Histogram()
         self.journal_rotation_usec = Histogram()
+        self.fill_readbehind_usec = Histogram()
+        self.kept = None

@@ -3,7 +3,8 @@
 import tracemalloc
 import unittest
 
-from kestrel.stats import BUCKETS, LARGEST, THRESHOLDS, Histogram, QueueStats, ServerStats
+from kestrel.stats import (
+    BUCKETS, LARGEST, NARROW, TABLED, THRESHOLDS, Histogram, QueueStats, ServerStats, TransportStats)
 
 # As the specification prints them.
 FIRST = [int(word) for word in '''
@@ -34,8 +35,10 @@ class ThresholdsTest(unittest.TestCase):
 class HistogramTest(unittest.TestCase):
 
     def test_bucket_is_the_number_of_thresholds_up_to_the_value(self):
+        # both ends of each step of the tables, too
+        steps = [bound << shift for shift in (9, 19) for bound in (8, 9, 4095, 4096) if bound << shift <= LARGEST]
         for value in [0, 1, 2, 9, 10, 11, 12, 999, 1000, 1103, 1104, LARGEST] + [
-                bound + step for bound in THRESHOLDS for step in (-1, 0, 1)]:
+                bound + step for bound in [*THRESHOLDS, *steps] for step in (-1, 0, 1)]:
             with self.subTest(value):
                 self.assertEqual(buckets(value), {sum(1 for bound in THRESHOLDS if bound <= value): 1})
 
@@ -59,7 +62,10 @@ class HistogramTest(unittest.TestCase):
         for value in (1000000007, 3, 0, 1000000009):
             histogram.add(value)
         self.assertEqual(histogram.sum, 2000000019)
-        self.assertEqual(sum(histogram.counts()), 4)
+        self.assertEqual((histogram.count, sum(histogram.counts())), (4, 4))
+
+    def test_small_values_stay_when_a_large_one_comes(self):
+        self.assertEqual(buckets(7, 4095, 4096, 7), {7: 2, sum(1 for bound in THRESHOLDS if bound <= 4095): 2})
 
     def test_negative_values_are_dropped(self):
         histogram = Histogram()
@@ -103,7 +109,13 @@ class HistogramTest(unittest.TestCase):
             histogram.add(1)
         busy = tracemalloc.get_traced_memory()[0] - before
         self.assertLess(idle, 300 * 1000)
-        self.assertGreater(busy - idle, 8 * BUCKETS * 1000)
+        self.assertGreater(busy - idle, 8 * NARROW * 1000)
+        # all of them only when a large value comes
+        self.assertLess(busy - idle, 8 * BUCKETS * 1000)
+        for histogram in kept:
+            histogram.add(TABLED)
+        wide = tracemalloc.get_traced_memory()[0] - before
+        self.assertGreater(wide - idle, 8 * BUCKETS * 1000)
 
 
 class CountersTest(unittest.TestCase):
@@ -123,7 +135,9 @@ class CountersTest(unittest.TestCase):
         for stats, names in ((ServerStats(), both + ['fsync_delay_usec', 'item_fsync_delay_usec']),
                              (QueueStats(), both + ['tx_map_size', 'tx_expire_list_size', 'queue_size',
                                                     'request_size', 'journal_rewrite_usec',
-                                                    'journal_rotation_usec'])):
+                                                    'journal_rotation_usec', 'fill_readbehind_usec']),
+                             (TransportStats(), ['connection_duration', 'connection_received_bytes',
+                                                 'connection_sent_bytes'])):
             self.assertEqual(len({id(getattr(stats, name)) for name in names}), len(names))
             for name in names:
                 with self.subTest(name):
