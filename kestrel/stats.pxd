@@ -23,6 +23,8 @@ cdef class Histogram:
     cpdef add(self, long long value)
     @cython.locals(buckets='long long[::1]', bucket=Py_ssize_t)
     cdef _widen(self)
+    @cython.locals(bucket=Py_ssize_t, found=list)
+    cpdef list pairs(self)
 
 
 cdef class TransportStats:

@@ -99,6 +99,14 @@ class Histogram:
         self.buckets = buckets
         self.size = _BUCKETS
 
+    def pairs(self):
+        """-> list of (bucket, how many values) of the buckets that are not empty, ascending."""
+        found = []
+        for bucket in range(self.size):
+            if self.buckets[bucket]:
+                found.append((bucket, self.buckets[bucket]))
+        return found
+
     def counts(self):
         """-> list of 202 ints: how many values fell into each bucket."""
         return (list(self.buckets) if self.size else []) + [0] * (_BUCKETS - self.size)

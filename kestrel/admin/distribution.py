@@ -9,6 +9,8 @@ MIDPOINTS = [0, *[(low + high - 1) // 2 for low, high in zip(THRESHOLDS, THRESHO
 # (key, numerator, denominator) of the percentiles, in the order of /graph_data.
 PERCENTILES = (('p25', 1, 4), ('p50', 1, 2), ('p75', 3, 4), ('p90', 9, 10), ('p95', 19, 20), ('p99', 99, 100),
                ('p999', 999, 1000), ('p9999', 9999, 10000))
+# The keys of a metric object, sorted.
+FIGURES = ('average', 'count', 'maximum', 'minimum', *[key for key, _, _ in PERCENTILES], 'sum')
 
 
 class Distribution:
@@ -17,13 +19,14 @@ class Distribution:
     count, sum  int, of all values
     """
 
-    __slots__ = ('count', 'sum', '_packed')
+    __slots__ = ('count', 'sum', '_packed', '_percentiles')
 
     def __init__(self, count, total, pairs):
         """``pairs``: list of (bucket, how many values), ascending, none empty."""
         self.count = count
         self.sum = total
         self._packed = bytes([bucket for bucket, _ in pairs]) + array('q', [many for _, many in pairs]).tobytes()
+        self._percentiles = None
 
     def pairs(self):
         """-> list of (bucket, how many values), ascending, none empty."""
@@ -42,7 +45,13 @@ class Distribution:
         return Distribution(sum([many for _, many in pairs]), self.sum - older.sum, pairs)
 
     def percentile_buckets(self):
-        """-> list of the 8 buckets where the percentiles lie, 0 for each without values."""
+        """-> bytes, the 8 buckets where the percentiles lie; 0 for each without values."""
+        if self._percentiles is None:
+            used = len(self._packed) // 9
+            self._percentiles = self._packed[:1] * len(PERCENTILES) if used == 1 else bytes(self._find_percentiles())
+        return self._percentiles
+
+    def _find_percentiles(self):
         found = []
         pairs = iter(self.pairs())
         total = 0
@@ -56,15 +65,10 @@ class Distribution:
         return found
 
     def figures(self):
-        """-> the metric object, a dict with its keys in order."""
-        if not self.count:
-            return {'count': 0}
-        pairs = self.pairs()
-        found = {'average': self.sum // self.count, 'count': self.count, 'maximum': MIDPOINTS[pairs[-1][0]],
-                 'minimum': MIDPOINTS[pairs[0][0]], 'sum': self.sum}
-        for (key, _, _), bucket in zip(PERCENTILES, self.percentile_buckets()):
-            found[key] = MIDPOINTS[bucket]
-        return dict(sorted(found.items()))
+        """-> tuple of int, the values of FIGURES; there must be values."""
+        packed = self._packed
+        return (self.sum // self.count, self.count, MIDPOINTS[packed[len(packed) // 9 - 1]], MIDPOINTS[packed[0]],
+                *[MIDPOINTS[bucket] for bucket in self.percentile_buckets()], self.sum)
 
 
 EMPTY = Distribution(0, 0, [])
@@ -76,5 +80,4 @@ def of(histogram, previous=None):
         return EMPTY
     if previous is not None and previous.count == histogram.count:
         return previous
-    pairs = [(bucket, many) for bucket, many in enumerate(histogram.counts()) if many]
-    return Distribution(histogram.count, histogram.sum, pairs)
+    return Distribution(histogram.count, histogram.sum, histogram.pairs())

@@ -6,7 +6,7 @@ minute as long as it fits; of a metric its eight percentiles are kept as the num
 
 from array import array
 
-from kestrel.admin.distribution import MIDPOINTS, PERCENTILES
+from kestrel.admin.distribution import EMPTY, MIDPOINTS, PERCENTILES
 
 MINUTES = 60
 KEY = 'history'             # in Scope.kept
@@ -41,7 +41,7 @@ class Series:
             if found.count:
                 if column is None:
                     column = columns[number] = bytearray(MINUTES * WIDTH)
-                column[at:at + WIDTH] = bytes(found.percentile_buckets())
+                column[at:at + WIDTH] = found.percentile_buckets()
             elif column is not None:
                 column[at:at + WIDTH] = UNKNOWN
                 if not any(column):
@@ -138,6 +138,8 @@ def changes(older, newer):
     """-> (counters, metrics) of what has come between two snapshots of a scope; names may have been added."""
     counters = newer.counters
     metrics = newer.metrics
+    if older is newer:
+        return (0,) * len(counters), (EMPTY,) * len(metrics)
     before = older.counters + (0,) * (len(counters) - len(older.counters))
     counters = tuple([now - then for now, then in zip(counters, before)])
     old = older.metrics + (None,) * (len(metrics) - len(older.metrics))

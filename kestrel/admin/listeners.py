@@ -9,6 +9,7 @@ from kestrel.admin import scopes
 from kestrel.admin.turns import Turns
 
 MINUTE = 60                 # seconds; the listener that always exists
+OF_MINUTE = ('period', MINUTE)      # its key
 MOST = 32                   # listeners and namespaces that somebody asked for (D62)
 UNUSED_FOR = 3600           # seconds after which one of these is dropped, or that many of its periods:
 UNUSED_PERIODS = 10

@@ -41,8 +41,3 @@ def text_lines(value):
     if isinstance(value, bool):
         return [str(value).lower()]
     return [one_line(line) for line in str(value).split('\n')]
-
-
-def metric_text(figures):
-    """A metric object on one line."""
-    return '(%s)' % ', '.join(['%s=%d' % pair for pair in figures.items()])

@@ -1,20 +1,68 @@
 """/stats and /graph_data: the figures of all scopes as pieces of JSON or text, with turns of the hub between (spec admin
 3, 4, 6)."""
 
-from kestrel.admin import history, scopes
-from kestrel.admin.render import json_text, metric_text, number, text_lines
+import itertools
+
+from kestrel.admin import history, listeners, scopes
+from kestrel.admin.distribution import FIGURES
+from kestrel.admin.render import json_text, number
 from kestrel.admin.turns import Turns
+from kestrel.log import one_line
 
 SECTIONS = ('counters', 'gauges', 'labels', 'metrics')
 # Where the names of queues and aliases stand among those of the server.
 QUEUES = 'q/'
 GRAPHS = ('counter', 'gauge', 'metric')
+PIECE = 65536               # characters
+
+
+class Json:
+    """{"counters":{...},"gauges":{...},"labels":{...},"metrics":{...}}"""
+
+    NO_VALUES = '{"count":0}'
+    METRIC = '{%s}' % ','.join(['"%s":%%d' % key for key in FIGURES])
+
+    @staticmethod
+    def prefix(text):
+        return json_text(text)[1:-1]
+
+    @staticmethod
+    def entries(section, prefix, pairs):
+        if section == 'labels':
+            pairs = [(name, json_text(value)) for name, value in pairs]
+        return ','.join(['"%s%s":%s' % (prefix, name, value) for name, value in pairs])
+
+    @staticmethod
+    def section(section, pieces):
+        yield '%s"%s":{' % ('{' if section == SECTIONS[0] else ',', section)
+        for at, piece in enumerate(pieces):
+            yield ',' + piece if at else piece
+        yield '}}\n' if section == SECTIONS[-1] else '}'
+
+
+class Text:
+    """The same as indented lines."""
+
+    NO_VALUES = '(count=0)'
+    METRIC = '(%s)' % ', '.join(['%s=%%d' % key for key in FIGURES])
+
+    @staticmethod
+    def prefix(text):
+        return one_line(text)
+
+    @staticmethod
+    def entries(section, prefix, pairs):
+        return ''.join(['  %s%s: %s\n' % (prefix, name, value) for name, value in pairs])
+
+    @staticmethod
+    def section(section, pieces):
+        return [section + ':\n', *pieces]
 
 
 class StatsReport:
-    """One answer to /stats. ``add`` every scope in the order of ``scopes.names``, then ``finish``.
+    """One answer to /stats: ``add_server``, then ``add`` all others in the order of ``scopes.names``, then ``finish``.
 
-    form     Json or Text below
+    form     Json or Text
     filters  list of compiled patterns: names that match one entirely are left out
     """
 
@@ -22,84 +70,62 @@ class StatsReport:
         self._form = form
         self._filters = filters
         self._pieces = {section: [] for section in SECTIONS}
-        self._rest = {section: {} for section in SECTIONS}
+        self._behind = []       # (section, pairs) of the server whose names come after those of queues
 
-    def add_server(self, figures, labels):
-        """``figures``: see ``figures_of``."""
-        for section, entries in zip(SECTIONS, (figures[0], figures[1], labels, figures[2])):
-            self._add(section, {name: value for name, value in entries.items() if name < QUEUES})
-            self._rest[section] = {name: value for name, value in entries.items() if name >= QUEUES}
+    def add_server(self, scope, older, newer, labels):
+        counters, metrics = _changes(older, newer)
+        for section, pairs in (
+                # it appears when it is first used
+                ('counters', [(name, value) for name, value, total
+                              in zip(scope.counter_names, counters, newer.counters) if total]),
+                ('gauges', zip(scope.gauge_names, map(number, newer.gauges))),
+                ('labels', labels.items()),
+                ('metrics', self._metrics(scope, metrics, newer))):
+            pairs = sorted(pairs)
+            self._add(section, '', [pair for pair in pairs if pair[0] < QUEUES])
+            self._behind.append((section, [pair for pair in pairs if pair[0] >= QUEUES]))
 
-    def add(self, figures):
-        for section, entries in zip(('counters', 'gauges', 'metrics'), figures):
-            self._add(section, entries)
+    def add(self, scope, older, newer):
+        counters, metrics = _changes(older, newer)
+        prefix = scope.prefix
+        self._add('counters', prefix, zip(scope.counter_names, counters))
+        self._add('gauges', prefix, zip(scope.gauge_names, newer.gauges))
+        if scope.metric_names:
+            self._add('metrics', prefix, self._metrics(scope, metrics, newer))
 
-    def _add(self, section, entries):
+    def _metrics(self, scope, metrics, newer):
+        form = self._form
+        return [(name, form.METRIC % found.figures() if found.count else form.NO_VALUES)
+                for name, found, total in zip(scope.metric_names, metrics, newer.metrics) if total.count]
+
+    def _add(self, section, prefix, pairs):
         if self._filters:
-            entries = {name: value for name, value in entries.items()
-                       if not any([found.fullmatch(name) for found in self._filters])}
-        if entries:
-            self._pieces[section].append(self._form.entries(section, entries))
+            pairs = [pair for pair in pairs
+                     if not any([found.fullmatch(prefix + pair[0]) for found in self._filters])]
+        piece = self._form.entries(section, self._form.prefix(prefix), pairs)
+        if piece:
+            self._pieces[section].append(piece)
 
     def finish(self):
-        """-> list of bytes, the whole answer."""
-        answer = []
+        """-> iterator of str, the whole answer."""
+        for section, pairs in self._behind:
+            self._add(section, '', pairs)
         for section in SECTIONS:
-            self._add(section, self._rest[section])
-            answer += self._form.section(section, self._pieces.pop(section))
-        return answer
+            yield from self._form.section(section, self._pieces.pop(section))
 
 
-class Json:
-    """{"counters":{...},"gauges":{...},"labels":{...},"metrics":{...}}"""
-
-    @staticmethod
-    def entries(section, entries):
-        return json_text(entries)[1:-1].encode('ascii')
-
-    @staticmethod
-    def section(section, pieces):
-        first = section == SECTIONS[0]
-        yield b'%s"%s":{' % (b'{' if first else b',', section.encode('ascii'))
-        for at, piece in enumerate(pieces):
-            yield b',' + piece if at else piece
-        yield b'}}\n' if section == SECTIONS[-1] else b'}'
-
-
-class Text:
-    """The same as indented lines."""
-
-    @staticmethod
-    def entries(section, entries):
-        if section == 'metrics':
-            entries = {name: metric_text(found) for name, found in entries.items()}
-        return ''.join(['  %s\n' % line for line in text_lines(entries)]).encode('utf-8')
-
-    @staticmethod
-    def section(section, pieces):
-        return [section.encode('ascii') + b':\n', *pieces]
-
-
-def figures_of(scope, older, newer):
-    """What there is to show of a scope. -> (counters, gauges, metrics), dicts by the whole names
-
-    older  scopes.Snapshot that the counters and metrics count from, None: the start
-    """
-    prefix = scope.prefix
-    counters, metrics = newer.counters, newer.metrics
-    if older is not None:
-        counters, metrics = history.changes(older, newer)
-    totals = newer.counters
-    return ({prefix + name: value for name, value, total in zip(scope.counter_names, counters, totals)
-             if total or not scope.sparse},
-            {prefix + name: number(value) for name, value in zip(scope.gauge_names, newer.gauges)},
-            {prefix + name: found.figures() for name, found, total in zip(scope.metric_names, metrics, newer.metrics)
-             if total.count})
+def _changes(older, newer):
+    return (newer.counters, newer.metrics) if older is None else history.changes(older, newer)
 
 
 def totals(services, form, filters=()):
     """Since the start. -> list of bytes"""
-    return _report(services, form, filters, lambda scope: (None, scope.snapshot()), None)
+    return _report(services, form, filters, _total, None)
+
+
+def _total(scope):
+    known = scope.kept.get(listeners.OF_MINUTE)
+    return None, scope.snapshot(None if known is None else known[1])
 
 
 def of_period(services, listener, form, filters=()):
@@ -118,35 +144,65 @@ def _report(services, form, filters, look, labels):
     report = StatsReport(form, filters)
     turns = Turns(services.clock)
     server = scopes.ServerScope(services)
-    report.add_server(figures_of(server, *look(server)), server.labels() if labels is None else labels)
-    collection = services.collection
-    for name in scopes.names(collection):
-        scope = scopes.named(collection, name)
-        found = None if scope is None else look(scope)
+    report.add_server(server, *look(server), server.labels() if labels is None else labels)
+    for scope in _named_scopes(services, turns):
+        found = look(scope)
         if found is not None:
-            report.add(figures_of(scope, *found))
-        turns.next()
-    return report.finish()
+            report.add(scope, *found)
+    return _encoded(report.finish(), turns)
+
+
+def _encoded(texts, turns):
+    """-> list of bytes, put together to such that are worth a send."""
+    answer = []
+    waiting = []
+    size = 0
+    for text in texts:
+        waiting.append(text)
+        size += len(text)
+        if size >= PIECE:
+            answer.append(''.join(waiting).encode('utf-8'))
+            waiting = []
+            size = 0
+            turns.next()
+    answer.append(''.join(waiting).encode('utf-8'))
+    return answer
 
 
 def graph_keys(services):
     """{"keys":[...]} -> list of bytes"""
     turns = Turns(services.clock)
-    keys = []
+    return _encoded(_graph_keys(services, turns), turns)
+
+
+def _graph_keys(services, turns):
+    """Sorted, because the kinds, the scopes and their names are."""
     server = scopes.ServerScope(services)
-    for scope in (server, *_named_scopes(services, turns)):
-        snapshot = scope.snapshot()
-        for kind, names, used in (
-                ('counter', scope.counter_names, snapshot.counters), ('gauge', scope.gauge_names, None),
-                ('metric', scope.metric_names, [found.count for found in snapshot.metrics])):
-            keys += ['%s:%s%s' % (kind, scope.prefix, name) for at, name in enumerate(names)
-                     if used is None or used[at] or (kind == 'counter' and not scope.sparse)]
-    keys.sort()
-    answer = [b'{"keys":[']
-    for at in range(0, len(keys), 1000):
-        answer.append((',' if at else '').encode() + json_text(keys[at:at + 1000])[1:-1].encode('ascii'))
-        turns.next()
-    return [*answer, b']}\n']
+    comma = ''
+    yield '{"keys":['
+    for kind in GRAPHS:
+        own = sorted(_known(server, kind))
+        before = [name for name in own if name < QUEUES]
+        groups = itertools.chain([('', before)],
+                                 ((json_text(scope.prefix)[1:-1], _known(scope, kind))
+                                  for scope in _named_scopes(services, turns)),
+                                 [('', own[len(before):])])
+        for prefix, names in groups:
+            if names:
+                yield comma + ','.join(['"%s:%s%s"' % (kind, prefix, name) for name in names])
+                comma = ','
+    yield ']}\n'
+
+
+def _known(scope, kind):
+    """The names of the figures that a scope has: a metric with values; a counter of the server that was used."""
+    if kind == 'gauge':
+        return scope.gauge_names
+    if kind == 'counter':
+        if not scope.sparse:
+            return scope.counter_names
+        return [name for name, total in zip(scope.counter_names, scope.counters()) if total]
+    return [name for name, found in zip(scope.metric_names, scope.histograms()) if found.count]
 
 
 def _named_scopes(services, turns):
