@@ -1,6 +1,7 @@
 """All queues of a server, by name: which there are, and where a put goes (fanout, aliases)."""
 
 from bisect import insort
+from functools import partial
 
 from kestrel.aliased_queue import AliasedQueue
 from kestrel.compactor import Compactor
@@ -66,16 +67,21 @@ class QueueCollection:
 
     # -- start, reload, stop ---------------------------------------------------------------------------------------
 
-    def load(self, spool):
-        """Set up every queue with a file in the spool (a path, bytes), then those of the configuration (D25)."""
+    def load(self, spool, on_replay=None):
+        """Set up every queue with a file in the spool (a path, bytes), then those of the configuration (D25).
+
+        on_replay  called for each block of a journal with the number of the queue, that of all queues, and the bytes
+        """
         self.spool = spool
-        for name, files in sorted(recovery.scan(self.disk, self.spool, self.log).items()):
+        found = sorted(recovery.scan(self.disk, self.spool, self.log).items())
+        for number, (name, files) in enumerate(found, 1):
             settings = self.config.queue(name)
             if not settings.keep_journal:
                 self._leave_alone(name, 'keep_journal is false')
                 continue
+            on_read = partial(on_replay, number, len(found)) if on_replay else None
             recovered = recovery.recover(self.disk, self.clock, self.log, files, settings.max_memory_size,
-                                         settings.max_deliveries)
+                                         settings.max_deliveries, on_read)
             self._set_up(name, settings, recovered)
         self._set_up_configured(self.config)
         self._set_aliases(self.config)

@@ -138,8 +138,11 @@ class KestrelServer:
         self.load()
         self.listen()
 
-    def load(self):
-        """Bind the port, lock the spool and replay it (D28). Raises StartError."""
+    def load(self, on_replay=None):
+        """Bind the port, lock the spool and replay it (D28). Raises StartError.
+
+        on_replay  called with what is being read, see ``QueueCollection.load``
+        """
         settings = self.config.server
         for warning in self.config.warnings:
             self.log.warning('%s', warning)
@@ -147,7 +150,7 @@ class KestrelServer:
             # the port is bound before anything is replayed or changed on disk, and listens after that
             if settings.memcache_listen_port is not None:
                 self.sockets.append(_bind(settings.listen_address, settings.memcache_listen_port))
-            self.collection.load(self.disk.lock_spool(settings.queue_path))
+            self.collection.load(self.disk.lock_spool(settings.queue_path), on_replay)
             self.server_status.begin(self.status_file.read(self.server_status.announced))
             self.status_file.check()
         except JournalError as error:
