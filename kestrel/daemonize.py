@@ -48,8 +48,9 @@ class Daemon:
                 return 1
             return 0
         waiting.close()
+        context = self._context()
         self._change_user()
-        self._context().open()
+        context.open()
         self.pid_file.write(os.getpid())
         return None
 

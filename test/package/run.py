@@ -182,6 +182,7 @@ $1"; }
 [ "$(stat -c %U /run/kestrel/kestrel.pid)" = root ]
 pid=$(cat /run/kestrel/kestrel.pid)
 [ "$(stat -c %U /proc/$pid)" = kestrel ]
+grep -q "^Gid:.$(id -g kestrel).$(id -g kestrel).$(id -g kestrel)" /proc/$pid/status
 ask 'assert client.set("q", b"x", noreply=False)'
 /etc/init.d/kestrel start           # runs already: fine
 [ "$(cat /run/kestrel/kestrel.pid)" = "$pid" ]

@@ -4,6 +4,7 @@ import os
 import subprocess
 import tempfile
 import unittest
+from unittest import mock
 
 from kestrel.errors import StartError
 from kestrel.pid_file import PidFile
@@ -28,6 +29,14 @@ class PidFileTest(unittest.TestCase):
         self.assertEqual(self.content(), '4711\n')
         self.file.remove()
         self.assertFalse(os.path.exists(self.path))
+
+    def test_what_cannot_be_removed_is_emptied(self):
+        """As in /run/kestrel, which is root's."""
+        self.file.take()
+        self.file.write(4711)
+        with mock.patch('os.unlink', side_effect=PermissionError):
+            self.file.remove()
+        self.assertEqual(self.content(), '')
 
     def test_second_hears_who_runs(self):
         self.file.take()
