@@ -55,7 +55,7 @@ class Daemon:
         return None
 
     def _change_user(self):
-        """Not left to python-daemon, which leaves the group alone where it sets the further ones (2.3.2)."""
+        """Not left to python-daemon alone: where it sets the further groups, 2.3.2 leaves the first one as it was."""
         if os.geteuid() != 0:
             return      # it is that user already, see _ids
         if self.gid is not None:
@@ -68,7 +68,7 @@ class Daemon:
     def _context(self):
         from daemon import DaemonContext        # nobody else needs it
         return DaemonContext(
-            detach_process=True, umask=self.umask,
+            detach_process=True, umask=self.umask, uid=self.uid, gid=self.gid,
             # relative paths count from where kestrel is started
             working_directory=os.getcwd(), stderr=sys.stderr,
             files_preserve=[self._pipe.fileno(), self.pid_file.descriptor],
