@@ -187,9 +187,7 @@ def do_stats(session, request):
     for key, value in report.server_lines(session.services):
         session.connection.write(b'STAT %b %b\r\n' % (key, value))
     for name in _in_turns(session, session.collection.names_with_aliases()):
-        prefix = b'STAT queue_' + name
-        lines = report.name_lines(session.collection, name)
-        session.connection.write(b''.join([b'%b_%b %b\r\n' % (prefix, key, value) for key, value in lines]))
+        session.connection.write(report.stats_text(session.collection, name))
     return END
 
 
