@@ -21,12 +21,13 @@ TREE := build/tree-pypi/lib
 make_tree = $(1) setup.py -q build --parallel=2 --build-base=build/tree-$(2) --build-lib=build/tree-$(2)/lib \
             2>build/tree-$(2).log || { cat build/tree-$(2).log >&2; exit 1; }
 
-.PHONY: help run test test-long bench build clean venv tree-pypi tree-debian
+.PHONY: help run test test-rest test-long bench build clean venv tree-pypi tree-debian
 
 help:
 	@echo "make run        start the server in the foreground, with $(CONFIG)"
-	@echo "make test       all tests, compiled and pure, on PyPI's and on Debian's libraries (about 8 minutes);"
+	@echo "make test       all tests, compiled and pure, on PyPI's and on Debian's libraries (about 6 minutes);"
 	@echo '                a part of them: make test LANES=pypi-pure SUITES="unit wire" TESTS=test_imports'
+	@echo "make test-rest  the suites with real servers in the lanes that make test leaves out"
 	@echo "make test-long  the same with many more rounds of kill -9"
 	@echo "make bench      speed and size, against memcached and redis"
 	@echo "make build      compile kestrel into $(TREE)"
@@ -36,8 +37,9 @@ run: tree-pypi
 	@mkdir -p build/run
 	exec env PYTHONPATH=$(TREE) $(VENV)/bin/python -P -m kestrel -f $(CONFIG)
 
-test test-long:
-	@$(PYTHON) test/run.py $(if $(filter test-long,$@),--long) --lanes="$(LANES)" --suites="$(SUITES)" $(TESTS)
+test test-rest test-long:
+	@$(PYTHON) test/run.py $(patsubst test%,-%,$(filter-out test,$@)) \
+	    $(if $(strip $(LANES)),--lanes="$(LANES)") $(if $(strip $(SUITES)),--suites="$(SUITES)") $(TESTS)
 
 bench: tree-pypi
 	$(VENV)/bin/python test/bench/bench.py $$(find $(TREE) -name '*.so' -printf '--compiled $(TREE)' -quit) \
