@@ -36,6 +36,12 @@ def one_line(text):
     return text.translate(_CONTROLS)
 
 
+def peer(address):
+    """A client's address, as the socket module has it, as it stands in the log: 127.0.0.1:40312, [::1]:40312."""
+    host, port = address[:2]
+    return f'[{host}]:{port}' if ':' in host else f'{host}:{port}'
+
+
 def setup(settings, stderr, suffix=''):
     """Begins logging -> ``Log``; raises ``StartError`` if the file cannot be opened.
 

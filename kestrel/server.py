@@ -22,6 +22,7 @@ from kestrel.errors import JournalError, StartError
 from kestrel.handlers.memcache import MemcacheHandler
 from kestrel.hub import Hub
 from kestrel.journal.sync import Syncer
+from kestrel.log import peer
 from kestrel.persistent_queue import PersistentQueue
 from kestrel.queue_collection import QueueCollection
 from kestrel.session import Services, Session
@@ -200,7 +201,7 @@ class KestrelServer:
         stats.total_connections += 1
         trace = self.services.settings.enable_session_trace
         if trace:
-            self.log.info('session begins: %s', address)
+            self.log.info('session begins: %s', peer(address))
         connection = Connection(sock, address, stats, self.clock, self.budget, self.idle_limit)
         self.connections.add(connection)
         self.serving.add(connection)
@@ -219,7 +220,7 @@ class KestrelServer:
             self.connections.discard(connection)
             stats.connections -= 1
             if trace:
-                self.log.info('session ends: %s', address)
+                self.log.info('session ends: %s', peer(address))
             if not self.connections:
                 self.drained.set()
 
