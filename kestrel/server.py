@@ -276,14 +276,15 @@ class KestrelServer:
             return 'the server is stopping'
         try:
             new = config.load(self.config.path)
-            self.logging.apply(new.logging)
+            log_before = self.logging.exchange(new.logging)
         except StartError as error:
             return self._not_reloaded(error)
         try:
             self.collection.configure(new)
         except JournalError as error:
-            self.logging.apply(self.config.logging)
+            self.logging.put_back(log_before)
             return self._not_reloaded(error)
+        self.logging.end(log_before)
         self.config = new
         for warning in new.warnings:
             self.log.warning('%s', warning)
@@ -390,7 +391,7 @@ class KestrelServer:
             # the deletions of queues just before the stop
             self.disk.fsync_dir(self.collection.spool)
         except OSError as error:
-            self.log.error('cannot fsync %s: %s', self.config.server.queue_path, error.strerror)
+            self.log.error('cannot fsync %s: %s', os.fsdecode(self.collection.spool), error.strerror)
 
     def wait(self):
         """Block until the server has stopped."""

@@ -521,6 +521,40 @@ class FilesTest(ConfigTestCase):
         self.assertEqual({place for place, found in entries.items() if len(found) > 1}, set())
         self.assertEqual(PRODUCTION.read_text().count('destination_queues = '), 1)
 
+    def test_production_says_what_may_be_written(self):
+        """With each setting: what it means, its kind and limits, its default; all of it from the configspec."""
+        spec, section = {}, None
+        for line in (CHECKOUT / 'kestrel' / 'kestrel.configspec').read_text().splitlines():
+            header = re.match(r'\[(\w+)\]$', line)
+            entry = re.match(r'(\w+) = (.*)$', line)
+            section = header.group(1) if header else section
+            if entry:
+                spec[section, entry.group(1)] = entry.group(2)
+        for place, found in self.entries().items():
+            with self.subTest(place):
+                default = re.search(r'default=(.*)\)$', spec[place]).group(1)
+                meaning, _, words = found[0][2].partition('Value: ')
+                self.assertEqual(words, f'{settings.allowed(spec[place])}. Default: {default}.')
+                self.assertRegex(meaning.replace('Not in this version', ''), r'\w+ \w+.*[.:]')
+
+    def test_words_of_what_may_be_written(self):
+        for check, words in [
+                ('size(at_least=1, default=64MB)', 'a size of at least 1'),
+                ('duration_or_none(at_least=1ms, default=none)', 'a duration of at least 1ms, or none'),
+                ('integer(at_least=1, at_most=9, default=2)', 'an integer of at least 1 and at most 9'),
+                ('option(text, json, default=text)', 'one of text, json'),
+                ('list_of_queue_names(default=none)', 'a list of names of queues and aliases')]:
+            self.assertEqual(settings.allowed(check), words)
+        kinds = {kind.removesuffix('_or_none') for keys in table().values() for kind in keys.values()}
+        self.assertEqual(kinds - set(settings.WORDS), {'option'})
+
+    def test_each_line_of_production_loads_when_it_is_put_in_force(self):
+        for (section, key), found in self.entries().items():
+            with self.subTest(section=section, key=key):
+                loaded = self.load(written(section, key, found[0][0]))
+                closed = key in ('text_listen_port', 'thrift_listen_port') and ('server', key) in config.NOT_BUILT
+                self.assertEqual(len(loaded.warnings), closed)
+
     def test_production_shows_the_defaults(self):
         active = {place: found[0][0] for place, found in self.entries().items() if not found[0][1]}
         self.assertEqual(active, PRODUCTION_VALUES)
@@ -546,9 +580,11 @@ class FilesTest(ConfigTestCase):
         self.assertEqual(loaded.logging.roll, 'sighup')
 
     def test_the_examples_in_production_load(self):
-        text = PRODUCTION.read_text()
-        queues = re.findall(r'^#   ((?:\[\[weather_updates|max_|\[\[transient|keep).*)$', text, re.M)
-        loaded = self.load('[queues]\n' + '\n'.join(queues))
+        sections = PRODUCTION.read_text().partition('\n# One section for each queue')[2].partition('\n# ----')[0]
+        queues, aliases = [re.findall(r'^#   (.*)$', part, re.M) for part in sections.split('\n[queues]\n')]
+        self.assertEqual((len(queues), len(aliases)), (5, 2))
+        loaded = self.load('\n'.join(['[queues]', *queues, '[aliases]', *aliases]))
+        self.assertEqual(loaded.aliases, {b'wx_updates': [b'weather_updates', b'weather_archive']})
         self.assertEqual(loaded.queues, [b'weather_updates', b'transient_events'])
         self.assertEqual(loaded.queue(b'weather_updates').max_age, 1800 * S)
         self.assertFalse(loaded.queue(b'transient_events').keep_journal)
