@@ -153,7 +153,7 @@ class KestrelServer:
             self.status_file.check()
         except JournalError as error:
             self._abandon()
-            raise StartError('%s: a queue cannot be set up: %s' % (settings.queue_path, error.why)) from error
+            raise StartError('%s: %s' % (settings.queue_path, error.why)) from error
         except BaseException:
             self._abandon()
             raise
