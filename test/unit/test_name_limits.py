@@ -13,8 +13,8 @@ LONG = 'queue name too long'
 
 # Names as Latin-1 text that are good everywhere, at the limit and beside what is bad.
 GOOD = [
-    'q', 'q' * 236, '\u00e9' * 118, 'q' * 234 + '\u00e9', 'q' * 117 + '+' + 'q' * 118, 'a+b', 'a+b+c', 'a++', 'a++b', 'ns:queue',
-    '-', '_', '!$%&()*', 'noreply', 'None', 'a\u00a0b', '\u00ff', 'a\u0080',
+    'q', 'q' * 236, '\u00e9' * 118, 'q' * 234 + '\u00e9', 'q' * 117 + '+' + 'q' * 118, 'a+b', 'a+b+c', 'a++',
+    'a++b', 'ns:queue', '-', '_', '!$%&()*', 'noreply', 'None', 'a\u00a0b', '\u00ff', 'a\u0080',
 ]
 # Bad everywhere where a queue would have to be. {what is wrong: (name, why)}
 NEVER = {
@@ -30,8 +30,9 @@ CONFIGURED = {
     'DEL': 'a\x7fb', 'a character above U+00FF': 'a\u0100b', 'one far above': '\U0001f600',
 }
 
-NEEDED = [b'set %b 0 0 1\r\nx\r\n', b'set %b/sync 0 0 1\r\nx\r\n', b'get %b\r\n', b'gets %b\r\n', b'get %b/open\r\n', b'get %b/peek\r\n',
-          b'get %b/t=0\r\n', b'get other %b\r\n', b'gets %b other\r\n', b'monitor %b 0\r\n']
+NEEDED = [b'set %b 0 0 1\r\nx\r\n', b'set %b/sync 0 0 1\r\nx\r\n', b'get %b\r\n', b'gets %b\r\n',
+          b'get %b/open\r\n', b'get %b/peek\r\n', b'get %b/t=0\r\n', b'get other %b\r\n',
+          b'gets %b other\r\n', b'monitor %b 0\r\n']
 # Where a slash begins an option.
 WITH_OPTIONS = [b'get', b'gets']
 # The queue need not be there, so any name will do, but for one with CR.
@@ -81,7 +82,8 @@ class WireTest(unittest.TestCase):
 
     def test_the_empty_name(self):
         for request, reply, stays in ((b'set %b 0 0 1\r\nx\r\n', BAD, True), (b'set %b/sync 0 0 1\r\nx\r\n', BAD, True),
-                                      (b'monitor %b 0\r\n', BAD, True), (b'get %b/open\r\n', 'queue name required', False),
+                                      (b'monitor %b 0\r\n', BAD, True),
+                                      (b'get %b/open\r\n', 'queue name required', False),
                                       (b'get %b other\r\n', 'queue name required', False),
                                       (b'delete %b\r\n', 'queue name required', True)):
             with self.subTest(request):
@@ -113,7 +115,8 @@ class ConfiguredTest(unittest.TestCase):
     PLACES = {
         'a queue': ('[queues]\n[["%s"]]\n', 2, lambda loaded: loaded.queues[0]),
         'an alias': ('[aliases]\n[["%s"]]\n', 2, lambda loaded: next(iter(loaded.aliases))),
-        'a destination': ('[aliases]\n[[zzz]]\ndestination_queues = zz, "%s"\n', 3, lambda loaded: loaded.aliases[b'zzz'][1]),
+        'a destination': ('[aliases]\n[[zzz]]\ndestination_queues = zz, "%s"\n', 3,
+                          lambda loaded: loaded.aliases[b'zzz'][1]),
         'expire_to_queue': ('[queues]\n[[zzz]]\nexpire_to_queue = "%s"\n', 3,
                             lambda loaded: loaded.queue(b'zzz').expire_to_queue),
         'dead_letter_queue': ('[queues]\n[[zzz]]\ndead_letter_queue = "%s"\n', 3,
