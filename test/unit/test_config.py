@@ -595,6 +595,15 @@ class FilesTest(ConfigTestCase):
         self.assertEqual(loaded.server.client_timeout, 30 * S)
         self.assertEqual((loaded.logging.filename, loaded.logging.roll), (None, 'never'))
         self.assertIsNone(loaded.queue(b'q').sync_journal)
+        # spec config 3
+        self.assertEqual(set(loaded.queues), {
+            b'weather_updates', b'transient_events', b'jobs_pending', b'jobs_ready', b'spam', b'spam0', b'spam-thrift',
+            b'hello', b'small', b'slow'})
+        self.assertEqual(loaded.aliases, {b'wx_updates': [b'weather_updates'], b'spam_all': [b'spam', b'spam0']})
+        pending = loaded.queue(b'jobs_pending')
+        self.assertEqual((pending.expire_to_queue, pending.max_age), (b'jobs_ready', 30 * S))
+        only = loaded.queue(b'spam-thrift')
+        self.assertEqual({only.white_list_client_id_for_dequeue, only.white_list_client_id_for_enqueue}, {'load-test'})
         for path in (loaded.server.queue_path, loaded.server.status_file):
             self.assertTrue(path.startswith('build/run/'), path)
 
