@@ -1,4 +1,4 @@
-"""Every kind of error that each setting of kestrel.configspec can have, made from the configspec (spec config 1, D34)."""
+"""Every kind of error that each setting of kestrel.configspec can have, made of it (spec config 1, D34)."""
 
 import re
 from collections import namedtuple
@@ -26,7 +26,8 @@ NAME = (r'write (one that is not empty, nor empty before or after its first \+|o
 KINDS = {
     'integer': (INTEGER, {
         'not a number': 'many', 'negative': '-1', 'too large': str(LARGEST + 1), 'very much too large': '9' * 40,
-        'a fraction': '1.5', 'a unit': '5KB', 'a boolean': 'true', 'a list': '1, 2'}),
+        'a fraction': '1.5', 'a unit': '5KB', 'a boolean': 'true', 'a list': '1, 2', 'hexadecimal': '0x10',
+        'a plus': '+1', 'an underscore': '1_0'}),
     'port': (INTEGER, {
         'not a number': 'http', 'negative': '-1', 'too small': '0', 'too large': '65536', 'a unit': '22133s',
         'a list': '22133, 22134'}),
@@ -42,12 +43,14 @@ KINDS = {
         'not a number': 'always', 'negative': '-1ms', 'too large': '99999999999999999d', 'no unit': '100',
         'a wrong unit': '1w', 'none': 'none', 'a boolean': 'true', 'a list': 'never, 0'}),
     'boolean': (r'write true or false \(or yes, no, on, off\)', {
-        'not boolean': 'maybe', 'a number': '1', 'none': 'none', 'a list': 'true, false'}),
+        'not boolean': 'maybe', 'a letter too many': 'truee', 'a number': '1', 'none': 'none',
+        'a list': 'true, false'}),
     'text': ('', {}),
     'path': ('', {}),
     'address': ('write an IPv4 address, an IPv6 address without brackets or a host name', {
         'a number out of range': '256.1.1.1', 'too few numbers': '1.2.3', 'brackets': '[::1]', 'with a port':
-        '127.0.0.1:80', 'a wildcard': '*', 'a space': 'a b', 'a list': '127.0.0.1, 127.0.0.2'}),
+        '127.0.0.1:80', 'a wildcard': '*', 'a space': 'a b', 'a slash': 'a/b', 'a hyphen first': '-x',
+        'a list': '127.0.0.1, 127.0.0.2'}),
     'node_path': ('write one such as /kestrel/production', {
         'not from the root': 'kestrel', 'the root': '/', 'an empty part': '/a//b', 'a slash at the end': '/a/',
         'a list': '/a, /b'}),
@@ -55,8 +58,10 @@ KINDS = {
         'a dot': 'a.b', 'a slash': 'a/b', 'a tilde': 'a~b', 'a space': 'a b',
         'a character above U+00FF': '\u0100', 'no parent': '+x', 'no child': 'a+', 'a plus alone': '+',
         'too long': 'q' * 237, 'too long in UTF-8': '\u00e9' * 119, 'a list': 'a, b'}),
-    'list_of_queue_names': (f'{LIST}|{NAME}', {
+    'list_of_queue_names': (f"{LIST}|{NAME}|write a value, or 'none' in quotes", {
         'nothing between commas': 'a,,b', 'a comma alone': ',', 'no comma': 'a b', 'one bad name': 'a, b.c',
+        'none among others': 'a, none',
+
         'a quote that stays open': 'a, "b', 'one too long': 'a, ' + 'q' * 237}),
     'list_of_addresses': (f'{LIST}|write an IPv4 address', {
         'nothing between commas': 'a,,b', 'no comma': 'a b', 'one bad address': 'a, 256.1.1.1'}),
@@ -104,7 +109,8 @@ def wrong_values(setting):
     words = ', '.join(setting.words)
     if setting.kind == 'option':
         allowed, values = 'write ' + re.escape(words), {
-            'an unknown option': 'sometimes', 'a number': '1', 'none': 'none', 'a list': words}
+            'an unknown option': 'sometimes', 'the beginning of an option': setting.words[-1][:-1],
+            'a number': '1', 'none': 'none', 'a list': words}
     else:
         allowed, values = KINDS[setting.kind]
     values = dict(values)
