@@ -7,6 +7,7 @@ import unittest
 from unittest import mock
 
 from kestrel import config, log
+from kestrel.errors import StartError
 from kestrel.server import KestrelServer
 
 from support import bad_settings
@@ -152,6 +153,13 @@ class ReloadErrorsTest(unittest.TestCase):
         self.assertEqual(why, 'queue new cannot be set up: Is a directory')
         with open(f'{logs}.away/kestrel.log') as file:
             self.assertIn('configuration not reloaded: ', file.read())
+
+    def test_a_queue_that_cannot_be_set_up_at_the_start(self):
+        os.makedirs(os.path.join(self.folder, 'spool', 'q'))
+        with self.assertRaises(StartError) as caught:
+            self.start()
+        self.assertEqual(str(caught.exception),
+                         f'{self.folder}/spool: queue q cannot be set up: Is a directory')
 
     def test_without_an_error_all_of_it_changes(self):
         """So that the tests above can fail."""

@@ -61,7 +61,6 @@ KINDS = {
     'list_of_queue_names': (f"{LIST}|{NAME}|write a value, or 'none' in quotes", {
         'nothing between commas': 'a,,b', 'a comma alone': ',', 'no comma': 'a b', 'one bad name': 'a, b.c',
         'none among others': 'a, none',
-
         'a quote that stays open': 'a, "b', 'one too long': 'a, ' + 'q' * 237}),
     'list_of_addresses': (f'{LIST}|write an IPv4 address', {
         'nothing between commas': 'a,,b', 'no comma': 'a b', 'one bad address': 'a, 256.1.1.1'}),
