@@ -140,6 +140,16 @@ class _Table:
         """The value of the raw text; raises ``ValidateError``."""
         return self._validator.check(self._spec[section][key], raw)
 
+    def allowed(self, section, key):
+        """What may be written for it, in words."""
+        return settings.allowed(self._spec[section][key])
+
+    def homes(self, key):
+        """The sections of a configuration that know the key, str each."""
+        shown = {'default': '[default] or below a [[name]] of [queues]', 'aliases': 'below a [[name]] of [aliases]'}
+        return [shown.get(section, f'[{section}]') for section in self._spec.sections
+                if section != 'queues' and key in self._spec[section].scalars]
+
     def default(self, section, key):
         return self._validator.get_default_value(self._spec[section][key])
 
@@ -313,15 +323,24 @@ class _Loader:
         values = {}
         for key in getattr(tree, 'scalars', ()):
             if key not in known:
-                raise self.file.error(f'unknown key; {_suggest(key, known)}', place, key)
+                raise self.file.error(self._unknown_key(key, known), place, key)
             try:
                 values[key] = self.table.check(section, key, tree[key])
+            except settings.Missing as error:
+                remedy = f'write {self.table.allowed(section, key)}, or leave the key out'
+                raise self.file.error(f'{error}; {remedy}', place, key) from None
             except ValidateError as error:
                 raise self.file.error(str(error), place, key) from None
         for name in getattr(tree, 'sections', ()):
             why = 'no section may stand here; put [[name]] directly below [queues] or [aliases]'
             raise self.file.error(why, place + (name,))
         return values
+
+    def _unknown_key(self, key, known):
+        homes = self.table.homes(key)
+        if homes:
+            return f'the key does not belong here; put it into {" or ".join(homes)}'
+        return f'unknown key; {_suggest(key, known)}'
 
     def _fill_in(self, sections, given):
         """The defaults that depend on something else than the table."""

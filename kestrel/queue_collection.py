@@ -76,7 +76,7 @@ class QueueCollection:
                 continue
             recovered = recovery.recover(self.disk, self.clock, self.log, files, settings.max_memory_size,
                                          settings.max_deliveries)
-            self._set_up(name, settings, recovered)
+            self._set_up_by_name(name, settings, recovered)
         self._set_up_configured(self.config)
         self._set_aliases(self.config)
         for queue in list(self.queues.values()):
@@ -93,7 +93,7 @@ class QueueCollection:
         try:
             for name in config.queues:
                 if name not in self.queues:
-                    self._set_up(name, config.queue(name), None)
+                    self._set_up_by_name(name, config.queue(name), None)
                     new.append(name)
         except JournalError:
             for name in new:
@@ -102,6 +102,14 @@ class QueueCollection:
                 del self.children[parent]
                 self._route(parent)
             raise
+
+    def _set_up_by_name(self, name, settings, recovered):
+        """For an operator, who has asked for no queue in particular: JournalError says which one it is."""
+        try:
+            self._set_up(name, settings, recovered)
+        except JournalError as error:
+            why = 'queue %s cannot be set up: %s' % (name.decode('latin-1'), error.why)
+            raise JournalError(why, error.full) from error
 
     def _undo(self, name):
         """Take back a set-up that nobody has seen; who waits for the name goes on waiting."""

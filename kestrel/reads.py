@@ -2,6 +2,8 @@
 
 from collections import deque
 
+from kestrel.log import peer
+
 
 class OpenReads:
     """Per queue name, the reads this session holds open, oldest first (spec memcache 5).
@@ -9,7 +11,7 @@ class OpenReads:
     An entry is ``(queue, xid)``: the queue *instance*, so that after a deletion and re-creation of the name an old
     read cannot hit somebody else's (D53).
 
-    log, who  where reads of queues with ``enable_trace`` are logged, and as whose
+    log, who  where reads of queues with ``enable_trace`` are logged, and the address of whose they are
     """
 
     def __init__(self, log, who):
@@ -18,7 +20,7 @@ class OpenReads:
         self.by_name = {}
 
     def _trace(self, what, queue, xid):
-        self.log.info('%s: %s queue %s xid %d', self.who, what, queue.name.decode('latin-1'), xid)
+        self.log.info('%s: %s queue %s xid %d', peer(self.who), what, queue.name.decode('latin-1'), xid)
 
     def add(self, name, queue, xid):
         if queue.traces:

@@ -22,6 +22,7 @@ from kestrel.errors import JournalError, StartError
 from kestrel.handlers.memcache import MemcacheHandler
 from kestrel.hub import Hub
 from kestrel.journal.sync import Syncer
+from kestrel.log import peer
 from kestrel.persistent_queue import PersistentQueue
 from kestrel.queue_collection import QueueCollection
 from kestrel.session import Services, Session
@@ -152,7 +153,7 @@ class KestrelServer:
             self.status_file.check()
         except JournalError as error:
             self._abandon()
-            raise StartError('%s: a queue cannot be set up: %s' % (settings.queue_path, error.why)) from error
+            raise StartError('%s: %s' % (settings.queue_path, error.why)) from error
         except BaseException:
             self._abandon()
             raise
@@ -200,7 +201,7 @@ class KestrelServer:
         stats.total_connections += 1
         trace = self.services.settings.enable_session_trace
         if trace:
-            self.log.info('session begins: %s', address)
+            self.log.info('session begins: %s', peer(address))
         connection = Connection(sock, address, stats, self.clock, self.budget, self.idle_limit)
         self.connections.add(connection)
         self.serving.add(connection)
@@ -219,7 +220,7 @@ class KestrelServer:
             self.connections.discard(connection)
             stats.connections -= 1
             if trace:
-                self.log.info('session ends: %s', address)
+                self.log.info('session ends: %s', peer(address))
             if not self.connections:
                 self.drained.set()
 
@@ -275,14 +276,15 @@ class KestrelServer:
             return 'the server is stopping'
         try:
             new = config.load(self.config.path)
-            self.logging.apply(new.logging)
+            log_before = self.logging.exchange(new.logging)
         except StartError as error:
             return self._not_reloaded(error)
         try:
             self.collection.configure(new)
         except JournalError as error:
-            self.logging.apply(self.config.logging)
+            self.logging.put_back(log_before)
             return self._not_reloaded(error)
+        self.logging.end(log_before)
         self.config = new
         for warning in new.warnings:
             self.log.warning('%s', warning)
@@ -389,7 +391,7 @@ class KestrelServer:
             # the deletions of queues just before the stop
             self.disk.fsync_dir(self.collection.spool)
         except OSError as error:
-            self.log.error('cannot fsync %s: %s', self.config.server.queue_path, error.strerror)
+            self.log.error('cannot fsync %s: %s', os.fsdecode(self.collection.spool), error.strerror)
 
     def wait(self):
         """Block until the server has stopped."""

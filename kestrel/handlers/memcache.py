@@ -9,7 +9,7 @@ from kestrel.errors import HangUp, JournalError, RequestError
 from kestrel.handlers.memcache_reads import END, do_confirm, do_get, do_monitor, queue_name
 from kestrel.protocol.memcache import UNKNOWN_COMMAND, ForeignProtocol, MemcacheParser
 from kestrel.protocol.numbers import I32_MIN, I64_MAX, I64_MIN, parse_bounded
-from kestrel.queue_collection import BAD_NAME
+from kestrel.queue_collection import BAD_NAME, check_no_cr
 from kestrel.status import STORED as STATUSES
 
 STORED = b'STORED\r\n'
@@ -114,6 +114,7 @@ def do_set(session, request):
         flags = value & MAX_FLAGS
     name = words[1]
     if session.writes_refused or session.services.writes_blocked:
+        check_no_cr(name)
         session.check_writes(name.removesuffix(b'/sync'))
     durable = False
     if b'/' in name:
@@ -210,6 +211,8 @@ def do_dump_config(session, request):
 def _dump(session, request, lines_of, word):
     """``word`` is what an alias is called."""
     collection = session.collection
+    for name in request.words[1:]:
+        check_no_cr(name)
     names = request.words[1:] or collection.names_with_aliases()
     for name in _in_turns(session, names):
         body = b'\r\n  '.join([key + b'=' + value for key, value in lines_of(collection, name)])

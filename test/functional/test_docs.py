@@ -7,6 +7,7 @@ A fenced block is run if its first line says so:
                         queues are deleted before each.
     ```console          shell commands (``$ ``) and what they print, in the order of the document
     ```console server   what is typed in the server's terminal: ``make run`` starts it, or starts it again
+    ```tour             see functional/tour.py and test_doc_tours.py
 
 Known words in braces stand for what differs from run to run: ``PLACEHOLDERS``.
 """
@@ -103,17 +104,26 @@ class Dialogue:
     def play(self, lines):
         try:
             for line in lines:
-                name, direction, text = self.LINE.match(line).groups(default='')
-                if name not in self.clients:
-                    self.clients[name] = self.server.client()
-                self._say(name, text) if direction == '>' else self._hear(name, text)
-            for client in self.clients.values():
-                # nothing but what the document shows has come
-                client.send(b'version\r\n')
-                self._expect(client, 'VERSION {version}')
+                self.line(line)
+            self.end()
         finally:
-            for client in self.clients.values():
-                client.close()
+            self.close()
+
+    def line(self, line):
+        name, direction, text = self.LINE.match(line).groups(default='')
+        if name not in self.clients:
+            self.clients[name] = self.server.client()
+        self._say(name, text) if direction == '>' else self._hear(name, text)
+
+    def end(self):
+        """Nothing but what the document shows has come."""
+        for client in self.clients.values():
+            client.send(b'version\r\n')
+            self._expect(client, 'VERSION {version}')
+
+    def close(self):
+        for client in self.clients.values():
+            client.close()
 
     def _say(self, name, text):
         if text == '(closes)':
