@@ -9,7 +9,7 @@ from kestrel.errors import HangUp, JournalError, RequestError
 from kestrel.handlers.memcache_reads import END, do_confirm, do_get, do_monitor, queue_name
 from kestrel.protocol.memcache import UNKNOWN_COMMAND, ForeignProtocol, MemcacheParser
 from kestrel.protocol.numbers import I32_MIN, I64_MAX, I64_MIN, parse_bounded
-from kestrel.queue_collection import BAD_NAME
+from kestrel.queue_collection import BAD_NAME, check_no_cr
 from kestrel.status import STORED as STATUSES
 
 STORED = b'STORED\r\n'
@@ -213,6 +213,8 @@ def _dump(session, request, lines_of, word):
     """``word`` is what an alias is called."""
     collection = session.collection
     names = request.words[1:] or collection.names_with_aliases()
+    for name in request.words[1:]:
+        check_no_cr(name)
     for name in _in_turns(session, names):
         body = b'\r\n  '.join([key + b'=' + value for key, value in lines_of(collection, name)])
         kind = word if name in collection.aliases else b'queue'
