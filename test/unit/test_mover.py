@@ -255,6 +255,18 @@ class ExpiredTest(MoverTest):
         self.assertTrue(self.q.put(b'2', 0, 0, False))
         self.assertEqual((self.items(b't'), self.items(b'q')), ([b'1'], [b'2']))
 
+    def test_it_is_accepted_again_once_nothing_stands_in_its_way(self):
+        self.build({b'q': {**self.SOURCE, 'max_items': 1, 'discard_old_when_full': True}})
+        t = self.journaled(b't')
+        self.put(b'1')
+        self.expire()
+        t.journal.failure = JournalError('broken')
+        self.assertFalse(self.q.put(b'2', 0, 0, False))
+        self.q.flush()
+        self.assertTrue(self.q.put(b'3', 0, 0, False))
+        self.assertTrue(self.q.put(b'4', 0, 0, False))
+        self.assertEqual(self.items(b'q'), [b'4'])
+
     def test_name_that_cannot_be(self):
         self.build({b'q': {'expire_to_queue': b'a/b'}})
         self.put(b'1')
@@ -399,6 +411,18 @@ class DeadLetterTest(MoverTest):
         self.assertEqual((list(self.q.opened), self.written()), ([xid], 'd: add(1:0:1)'))
         d.journal.end_commit()
         self.assertEqual((self.items(b'd'), self.q.opened, self.counts()), ([b'1'], {}, (1, 1, 0)))
+
+    def test_timeout_of_one_whose_owner_stays_away(self):
+        self.build({b'q': {**self.SOURCE, 'max_deliveries': 1, 'open_transaction_timeout': 1000000}})
+        d = self.journaled(b'd')
+        d.journal.next_commit = Commit()
+        xid, = self.open(b'1')
+        self.hub.advance(1.1)
+        d.journal.end_commit()
+        self.assertEqual(self.written(), 'd: add(1:0:1), q: confirm-remove(1)')
+        self.assertEqual((self.items(b'd'), self.q.opened, self.counts()), ([b'1'], {}, (1, 1, 0)))
+        self.assertFalse(self.q.unremove(xid))      # it hangs up
+        self.assertEqual((self.items(b'd'), self.items(b'q')), ([b'1'], []))
 
     def test_refused_ones_go_back(self):
         self.build({b'q': {**self.SOURCE, 'max_deliveries': 1}, b'd': {'max_items': 1}})
