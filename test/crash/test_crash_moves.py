@@ -11,6 +11,7 @@ import os
 import random
 import shutil
 import threading
+import time
 import unittest
 
 from crash.history import Item, pack
@@ -146,7 +147,7 @@ class MovesTest(unittest.TestCase):
         again = number % 3 == 2
         if again:
             self.start(moving=True)
-            threading.Event().wait(self.random.uniform(0, 0.05))
+            time.sleep(self.random.uniform(0, 0.05))
             self.server.kill9()
         self.start(moving=False)
         line = Line(self.server.port)
@@ -170,6 +171,7 @@ class MovesTest(unittest.TestCase):
             return      # what was in both has moved once more
         self.assertEqual(len(moved), len(set(moved)), f'{source}: moved twice')
         both = set(left) & set(moved)
-        self.assertEqual(both, set(moved[len(moved) - len(both):]), f'{source}: in both queues, not the last that moved')
+        last = moved[len(moved) - len(both):]
+        self.assertEqual(both, set(last), f'{source}: in both queues, and not the last that moved')
         if MOVES[source] == ('old-never', 'never', 'never'):
             self.assertLessEqual(len(both), EXPIRED_AT_ONCE)
