@@ -21,7 +21,7 @@ from support.server import Server
 
 LONG = os.environ.get('KESTREL_LONG') == '1'
 SEED = os.environ.get('KESTREL_CRASH_MOVES_SEED') or (str(random.randrange(10 ** 9)) if LONG else '1')
-ROUNDS = 60 if LONG else 4
+ROUNDS = 60 if LONG else 3
 EXPIRED_AT_ONCE = 100       # items of one step of a sweep, whose REMOVEs stand behind all their copies
 
 # source -> (target, sync_journal of both): each way to wait for the target's record, or not
