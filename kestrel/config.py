@@ -15,7 +15,9 @@ from configobj import ConfigObj, ConfigObjError, DuplicateError, NestingError
 from configobj.validate import ValidateError, Validator
 
 from kestrel import settings
+from kestrel.disk import as_path
 from kestrel.errors import StartError
+from kestrel.journal import names
 from kestrel.log import one_line
 
 # What is not built yet: (section, key) -> why a value other than the default, none or false is refused.
@@ -261,6 +263,7 @@ class _Loader:
         sections = {section: Settings(**{**self.table.defaults(section), **values})
                     for section, values in given.items()}
         self._fill_in(sections, given)
+        self._refuse_status_as_journal(sections['server'], given['server'])
         self._refuse_loops(aliases)
         self._refuse_unbuilt(sections, given, queues)
         default = QueueSettings(**vars(sections['default']))
@@ -351,6 +354,15 @@ class _Loader:
             server.status_file = os.path.join(state_directory, 'status')
         if admin.listen_address is None:
             admin.listen_address = server.listen_address
+
+    def _refuse_status_as_journal(self, server, given):
+        """In the spool a status file with the name of a journal would be replayed, and a put would append to it."""
+        folder, name = os.path.split(os.path.abspath(as_path(server.status_file)))
+        if names.is_journal_file(name) and os.path.realpath(folder) == os.path.realpath(as_path(server.queue_path)):
+            key = 'queue_path' if 'status_file' not in given and 'queue_path' in given else 'status_file'
+            why = (f'the status file {server.status_file} would lie in the spool with the name of a journal;'
+                   ' name a file in another folder as status_file')
+            raise self.file.error(why, ('server',), key)
 
     def _refuse_loops(self, aliases):
         """A put into an alias that leads back to itself would never end (D50)."""

@@ -9,6 +9,8 @@ from kestrel.stats cimport QueueStats
 from kestrel.waiters cimport Waiters
 
 cdef long long SLICE
+cdef long long NO_WAY
+cdef long long LATER
 
 
 cdef class PersistentQueue(QueueItems):
@@ -57,10 +59,11 @@ cdef class PersistentQueue(QueueItems):
     cpdef confirm(self, int xid)
     @cython.locals(journal=Journal, item=Item, size='long long')
     cpdef unremove(self, int xid)
-    cdef list _still_open(self, list xids)
+    cpdef list still_open(self, list xids)
     cdef bint _expired(self, Item item, long long now)
-    @cython.locals(item=Item)
     cpdef confirm_many(self, list xids)
+    @cython.locals(item=Item)
+    cpdef let_go(self, list xids)
     cpdef unremove_many(self, list xids)
     @cython.locals(item=Item, size='long long')
     cpdef put_back(self, list xids)

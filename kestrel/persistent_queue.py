@@ -16,8 +16,11 @@ from kestrel.item import Item
 from kestrel.journal.xids import next_xid
 from kestrel.queue_items import QueueItems
 
-SLICE = 1000                # items a sweep takes in one step (D37)
+SLICE = 1000                # items a sweep takes in one step (D37), and a put that discards
 UNLIMITED = 9223372036854775807
+# What ``_heads_in_the_way`` says besides their number.
+NO_WAY = -1
+LATER = -3
 
 
 class PersistentQueue(QueueItems):
@@ -96,7 +99,8 @@ class PersistentQueue(QueueItems):
     def put(self, data, flags, expiry, durable):
         """Append an item. -> true; false if the queue refuses it (closed, too large, full); or a Commit, if it enters
         the queue only when that is done: then it was refused if the Commit has an error. With ``fanout_only``
-        an item is accepted and not stored.
+        an item is accepted and not stored. None: more must be discarded than one step may; a part of that is, and the
+        caller comes back when others have had their turn.
 
         expiry   int, ms since 1970, 0 = never; cut to ``max_age``
         durable  its fsync is to be waited for, whatever ``sync_journal`` says (D22)
@@ -117,7 +121,7 @@ class PersistentQueue(QueueItems):
         if self._full():
             discarded = self._heads_in_the_way()
             if discarded < 0:
-                return False
+                return False if discarded == NO_WAY else None
         if self.ages:
             latest = now + self.max_age
             if expiry == 0 or expiry > latest:
@@ -168,31 +172,34 @@ class PersistentQueue(QueueItems):
         return self.count + len(self.tail) >= self.max_items or self.bytes + self.tail_bytes >= self.max_size
 
     def _heads_in_the_way(self):
-        """How many items must leave at the head until one can enter (D38), -1 if that is not possible.
+        """How many items must leave at the head until one can enter (D38), NO_WAY if that is not possible.
 
-        Only those in memory are counted. If they are not enough they leave at once and those behind them move up; it
-        takes a lowered limit to come to that.
+        LATER: after those that have left now. It takes a lowered limit to come to that: more than a slice is in the way,
+        or all that is in memory, with others on disk that move up. Raises JournalError, and then none has left.
         """
-        if (self.max_items <= 0 or self.max_size <= 0 or self._is_choked()
-                or self.moves_expired and self.mover.stuck):
-            return -1
-        while True:
-            count = self.count + len(self.tail)
-            size = self.bytes + self.tail_bytes
-            heads = 0
-            for item in self.items:
-                if count - heads < self.max_items and size < self.max_size or item.data is None:
-                    return heads if heads else -1
-                size -= len(item.data)
-                heads += 1
+        if (len(self.tail) >= self.max_items or self.tail_bytes >= self.max_size or self._is_choked()
+                or self.moves_expired and self.mover.stuck and self.stale(self.clock.now_ms())):
+            return NO_WAY
+        count = self.count + len(self.tail)
+        size = self.bytes + self.tail_bytes
+        heads = 0
+        for item in self.items:
+            if count - heads < self.max_items and size < self.max_size or item.data is None:
+                return heads if heads else NO_WAY
+            if heads == SLICE:
+                break
+            size -= len(item.data)
+            heads += 1
+        else:
             if count - heads < self.max_items and size < self.max_size:
                 return heads
             if not heads or not self.behind:
-                return -1
+                return NO_WAY
+        if self.journal is not None:
+            self.journal.make_room()
             self.journal.remove(heads)
-            self._discard(heads)
-            if not self._full():
-                return 0
+        self._discard(heads)
+        return LATER
 
     def _discard(self, count):
         for _ in range(count):
@@ -320,9 +327,10 @@ class PersistentQueue(QueueItems):
 
     def confirm_many(self, xids):
         """As ``confirm``, with one write for all. A hundred thousand take 50 to 80 ms so; with a write for each it was 400."""
-        if self.closed:
-            return None
-        xids = self._still_open(xids)
+        return self.let_go(self.still_open(xids))
+
+    def let_go(self, xids):
+        """Those of the xids that are open are gone for good. -> as ``confirm``."""
         items = [(xid, self.opened.pop(xid)) for xid in xids if xid in self.opened]
         journal = self.journal
         if journal is None or not items:
@@ -337,12 +345,26 @@ class PersistentQueue(QueueItems):
 
     def unremove_many(self, xids):
         """As ``unremove`` of each, in this order, with one write for all. -> how many were open."""
-        if self.closed:
-            return 0
-        xids = [xid for xid in self._still_open(xids) if xid in self.opened]
-        self.stats.canceled_transactions += len(xids)
-        self.put_back(self.mover.bury(xids) if self.max_deliveries else xids)
+        xids = self.still_open(xids)
+        for _ in self.return_in_steps(xids):
+            pass
         return len(xids)
+
+    def still_open(self, xids):
+        """Those of the reads that are open and have not gone back by themselves; none of these does any more."""
+        if self.closed:
+            return []
+        if self.deadlines is not None:
+            xids = [xid for xid in xids if not self.deadlines.forget(xid)]
+        return [xid for xid in xids if xid in self.opened]
+
+    def return_in_steps(self, xids):
+        """Open reads, the newest first, go back or, of ``max_deliveries``, to where poison goes (D18). To be run to its end;
+        it stops where others may have their turn."""
+        self.stats.canceled_transactions += len(xids)
+        if xids and self.max_deliveries:
+            xids = yield from self.mover.bury(xids)
+        self.put_back(xids)
 
     def put_back(self, xids):
         """Those of the xids that are open go back to the head. -> how many."""
@@ -366,12 +388,6 @@ class PersistentQueue(QueueItems):
         if journal is not None and journal.total() >= self.compact_from:
             self.compactor.look()
         return len(items)
-
-    def _still_open(self, xids):
-        """Without those that went back by themselves."""
-        if self.deadlines is None:
-            return xids
-        return [xid for xid in xids if not self.deadlines.forget(xid)]
 
     def wake(self, count):
         """There are so many items more for those who wait."""

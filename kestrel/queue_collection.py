@@ -61,6 +61,8 @@ class QueueCollection:
         self.routed = set()
         # may any queue be for one client id only
         self.white_lists = config.has_white_lists()
+        # queues whose files were left alone at the start (D56): until the next one they have no journal
+        self.left_alone = set()
         # lines of clients that wait for a name that is no queue yet (D14)
         self.expected = {}
 
@@ -84,6 +86,7 @@ class QueueCollection:
                 queue.mover.bury_found()
 
     def _leave_alone(self, name, why):
+        self.left_alone.add(name)
         self.log.warning('queue %s: %s: its journal files are left alone', name.decode('latin-1'), why)
 
     def _set_up_configured(self, config):
@@ -178,6 +181,9 @@ class QueueCollection:
 
     def _set_up(self, name, settings, recovered):
         journal = None
+        if settings.keep_journal and name in self.left_alone:
+            # a reload says so: what is put now must not go behind the records of then
+            settings = settings.replaced(keep_journal=False)
         if settings.keep_journal:
             journal = Journal(self.disk, self.clock, self.hub, self.syncer, self.spool, name, settings.sync_journal,
                               recovered, self._count_journal_error)

@@ -7,5 +7,5 @@ cdef class OpenReads:
     cpdef long long count(self, bytes name)
     cpdef confirm_oldest(self, bytes name, long long count)
     cpdef abort_oldest(self, bytes name)
-    cpdef abort_all(self)
+    cpdef abort_all(self, pause)
     cdef _pop_oldest(self, bytes name)

@@ -62,13 +62,19 @@ class OpenReads:
                 self._trace('abort', queue, xid)
             queue.unremove(xid)
 
-    def abort_all(self):
-        """Put everything back, the newest first, so that each queue has its old order again (D7). -> how many."""
+    def abort_all(self, pause):
+        """Put everything back, the newest first, so that each queue has its old order again (D7). -> how many.
+
+        pause  called where others may have their turn
+        """
         by_name, self.by_name = self.by_name, {}
         put_back = 0
         for entries in by_name.values():
             for queue, xids in self._by_queue(reversed(entries), 'abort'):
-                put_back += queue.unremove_many(xids)
+                xids = queue.still_open(xids)
+                put_back += len(xids)
+                for _ in queue.return_in_steps(xids):
+                    pause()
         return put_back
 
     def _by_queue(self, entries, what):

@@ -41,6 +41,7 @@ cdef class Session:
     @cython.locals(queue=PersistentQueue, stats=ServerStats, spent='long long')
     cdef _put_to_several(self, bytes name, bytes data, unsigned int flags, long long expiry, bint durable,
                          double began)
+    cdef _put_in_steps(self, PersistentQueue queue, bytes data, unsigned int flags, long long expiry, bint durable)
     cpdef get(self, bytes name, long long timeout, bint opening)
     cpdef peek(self, bytes name, long long timeout)
     @cython.locals(clock=Clock, collection=QueueCollection, queue=PersistentQueue, stats=ServerStats,

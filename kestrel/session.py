@@ -124,6 +124,8 @@ class Session:
         if data is None or self.services.stopping:
             return False
         stored = queue.put(data, flags, expiry, durable)
+        if stored is None:
+            stored = self._put_in_steps(queue, data, flags, expiry, durable)
         if stored is not True:
             if stored is False:
                 return False
@@ -162,6 +164,8 @@ class Session:
             try:
                 queue = collection.need(target)
                 stored = False if refused else queue.put(data, flags, expiry, durable)
+                if stored is None:
+                    stored = self._put_in_steps(queue, data, flags, expiry, durable)
             except JournalError as failure:
                 error = error or failure
                 continue
@@ -185,6 +189,14 @@ class Session:
             if not aliased:
                 queue.stats.set_latency_usec.add(spent)
         return accepted
+
+    def _put_in_steps(self, queue, data, flags, expiry, durable):
+        """A put that has to discard so much that others must have their turn meanwhile. -> as PersistentQueue.put."""
+        stored = None
+        while stored is None:
+            self.connection.pause()
+            stored = queue.put(data, flags, expiry, durable)
+        return stored
 
     def refuses_size(self, name, size):
         """True if every queue that a put of that name goes to takes no item of that many bytes."""
@@ -418,4 +430,4 @@ class Session:
     def close(self):
         """The client is gone: all its open reads go back."""
         if self.reads is not None:
-            self.stats.cmd_get_open_dropped += self.reads.abort_all()
+            self.stats.cmd_get_open_dropped += self.reads.abort_all(self.connection.pause)

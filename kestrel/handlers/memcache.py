@@ -214,6 +214,8 @@ def _dump(session, request, lines_of, word):
     for name in request.words[1:]:
         check_no_cr(name)
     names = request.words[1:] or collection.names_with_aliases()
+    for name in request.words[1:]:
+        check_no_cr(name)
     for name in _in_turns(session, names):
         body = b'\r\n  '.join([key + b'=' + value for key, value in lines_of(collection, name)])
         kind = word if name in collection.aliases else b'queue'

@@ -257,6 +257,24 @@ class TableTest(ConfigTestCase):
         self.assertEqual(self.load('', state).server.status_file, '/var/lib/kestrel/a/status')
         self.assertEqual(self.load('[server]\nstatus_file = /x\n', state).server.status_file, '/x')
 
+    def test_status_file_that_would_be_a_journal(self):
+        spool = os.path.dirname(self.path)
+        os.symlink(spool, os.path.join(spool, 'link'))
+        here = f'[server]\nqueue_path = {spool}\n'
+        for name in ('status', 'q.17', 'q~~5', 'link/status', '../%s/status' % os.path.basename(spool)):
+            message = self.error(f'{here}status_file = {spool}/{name}\n')
+            self.assertIn(f'line 3: [server] status_file: the status file {spool}/{name} would lie', message)
+            self.assertIn('name a file in another folder as status_file', message)
+        with self.assertRaises(config.ConfigError) as caught:
+            self.load(here, {'STATE_DIRECTORY': spool})
+        self.assertIn('line 2: [server] queue_path', str(caught.exception))
+
+    def test_status_file_in_the_spool_that_is_no_journal(self):
+        spool = os.path.dirname(self.path)
+        for name in ('.status', 'server.status', 'folder/status'):
+            loaded = self.load(f'[server]\nqueue_path = {spool}\nstatus_file = {spool}/{name}\n')
+            self.assertEqual(loaded.server.status_file, f'{spool}/{name}')
+
 
 class InheritanceTest(ConfigTestCase):
 

@@ -1031,6 +1031,11 @@ class StatsTest(HandlerTest):
                     + b'}\r\n' for name in names]
                 self.assertEqual(self.ask(line), b''.join(blocks) + END)
 
+    def test_a_name_with_a_carriage_return_forges_no_line(self):
+        # D34: bad everywhere
+        for line in (b'dump_stats a\rb', b'dump_config q a\rb'):
+            self.assertEqual(self.ask(line), b'CLIENT_ERROR bad queue name\r\n', line)
+
     def test_dump_stats_of_nothing(self):
         self.assertEqual(self.ask(b'dump_stats'), b'\r\nEND\r\n')
         self.assertEqual(self.ask(b'dump_stats x'), b"queue 'x' {\r\n  \r\n}\r\nEND\r\n")

@@ -92,7 +92,7 @@ class ReadsTest(unittest.TestCase):
         self.open(self.q, b'1', b'2', b'3')
         self.q.put(b'4', 0, 0, False)
         self.journal.records.clear()
-        self.assertEqual(self.reads.abort_all(), 3)
+        self.assertEqual(self.reads.abort_all(None), 3)
         self.assertEqual(self.waiting(self.q), [b'1', b'2', b'3', b'4'])
         self.assertEqual(self.journal.line(), 'unremove(3), unremove(2), unremove(1)')
 
@@ -103,15 +103,15 @@ class ReadsTest(unittest.TestCase):
         self.q.put(b'2', 0, 0, False)
         for queue in (self.q, other, self.q):
             self.reads.add(queue.name, queue, queue.take(True, self.clock.now_ms()).xid)
-        self.assertEqual(self.reads.abort_all(), 3)
+        self.assertEqual(self.reads.abort_all(None), 3)
         self.assertEqual((self.waiting(self.q), self.waiting(other)), ([b'1', b'2'], [b'x']))
         self.assertEqual([self.reads.count(name) for name in (b'q', b'other')], [0, 0])
-        self.assertEqual(self.reads.abort_all(), 0)
+        self.assertEqual(self.reads.abort_all(None), 0)
 
     def test_what_was_confirmed_does_not_go_back(self):
         self.open(self.q, b'1', b'2', b'3')
         self.reads.confirm_oldest(b'q', 1)
-        self.assertEqual(self.reads.abort_all(), 2)
+        self.assertEqual(self.reads.abort_all(None), 2)
         self.assertEqual(self.waiting(self.q), [b'2', b'3'])
 
     def test_belongs_to_one_queue_instance(self):
@@ -124,7 +124,7 @@ class ReadsTest(unittest.TestCase):
         self.assertEqual(self.reads.count(b'q'), 3)
         self.assertIsNone(self.reads.confirm_oldest(b'q', 1))       # answers as usual
         self.reads.abort_oldest(b'q')
-        self.assertEqual(self.reads.abort_all(), 0)                 # and does nothing
+        self.assertEqual(self.reads.abort_all(None), 0)                 # and does nothing
         self.assertEqual((list(new.opened), list(new.items)), ([1], []))
         self.assertEqual(new.stats.canceled_transactions, 0)
 
@@ -149,7 +149,7 @@ class ReadsTest(unittest.TestCase):
         self.open(self.q, b'1', b'2', b'3')
         self.reads.confirm_oldest(b'q', 1)
         self.reads.abort_oldest(b'q')
-        self.reads.abort_all()
+        self.reads.abort_all(None)
         self.assertEqual(len(self.log.lines), 6)
         expected = ['open 1', 'open 2', 'open 3', 'confirm 1', 'abort 2', 'abort 3']
         for line, words in zip(self.log.lines, expected):
@@ -160,5 +160,5 @@ class ReadsTest(unittest.TestCase):
 
     def test_no_trace_without_the_setting(self):
         self.open(self.q, b'1')
-        self.reads.abort_all()
+        self.reads.abort_all(None)
         self.assertEqual(self.log.lines, [])

@@ -5,7 +5,7 @@ import unittest
 from kestrel.errors import HangUp, JournalError, RequestError
 from kestrel.journal.sync import Commit
 from support.clock import THEN
-from support.fakes import FakeConfig, LineJournal, World
+from support.fakes import FakeConfig, LineJournal, World, queue_settings
 
 DAYS = 86400
 
@@ -428,6 +428,21 @@ class ExpiryTest(SessionTest):
         a, other = self.clients(2)
         a.connection.on_pause = lambda: other.session.delete(b'q')
         self.assertEqual(self.got(a.get(timeout=60000)), [None])
+
+    def test_a_put_that_discards_many_lets_others_run(self):
+        # D38
+        self.put(*[b'old'] * 2500)
+        self.world.queue().configure(queue_settings(max_items=10, discard_old_when_full=True))
+        a, other = self.clients(2)
+        seen = []
+        a.connection.on_pause = lambda: seen.append(self.world.queue().count)
+        self.assertTrue(a.put(b'new'))
+        self.assertEqual((seen, self.world.queue().count, self.stats.cmd_set), ([1500, 500], 10, 2501))
+        self.world.collection.need(b'q+c')
+        self.put(*[b'old'] * 1500, name=b'q+c')
+        self.world.queue(b'q+c').configure(queue_settings(max_items=10, discard_old_when_full=True))
+        self.assertTrue(a.put(b'new'))
+        self.assertEqual((len(seen), self.world.queue(b'q+c').count), (3, 10))
 
     def test_client_that_is_lost_meanwhile_takes_nothing(self):
         self.dead(1001, b'live')
