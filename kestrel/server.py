@@ -15,6 +15,7 @@ from kestrel.connection import Connection
 from kestrel.disk import Disk
 from kestrel.errors import JournalError, StartError
 from kestrel.handlers.memcache import MemcacheHandler
+from kestrel.handlers.text import TextHandler
 from kestrel.hub import Hub
 from kestrel.journal.sync import Syncer
 from kestrel.persistent_queue import PersistentQueue
@@ -32,6 +33,7 @@ CLOSING_THREADS = 8
 # of a port is <protocol>_listen_port.
 PROTOCOLS = (
     ('memcache', MemcacheHandler),
+    ('text', TextHandler),
 )
 
 
