@@ -4,13 +4,13 @@ A session checks whether its client may, counts and times, owns the client's ope
 It knows its connection only as something that can ``park`` until a waiter is woken and ``pause`` to let others run.
 """
 
-from kestrel.errors import HangUp, JournalError, RequestError
+from kestrel.errors import AdminDisabled, Blocked, ClientIdRequired, JournalError, Refusal
 from kestrel.queue_collection import check_name
 from kestrel.reads import OpenReads
 from kestrel.waiters import Waiter
 
-CLIENT_ID_REQUIRED = b'SERVER_ERROR client id required for queue '
-ADMIN_DISABLED = b'CLIENT_ERROR admin commands are disabled'
+PUT_AT_ONCE = 64            # items of one request after which others get their turn
+MONITORED = 64              # likewise of a monitor
 
 
 class Services:
@@ -58,7 +58,7 @@ class Session:
     # -- may this client? ------------------------------------------------------------------------------------------
 
     def check_reads(self, name):
-        """Raise HangUp if the status in force blocks reads (spec queues 11) or this client may not read."""
+        """Raise Blocked if the status in force blocks reads (spec queues 11) or this client may not read."""
         if self.services.reads_blocked:
             raise self._blocked(name)
         if self.reads_refused:
@@ -74,32 +74,32 @@ class Session:
     def _blocked(self, name):
         if self.services.reads_blocked:
             if name is None:
-                return HangUp(b'SERVER_ERROR server is not available')
-            return HangUp(b'SERVER_ERROR queue %b is not available' % name)
+                return Blocked(b'SERVER_ERROR server is not available')
+            return Blocked(b'SERVER_ERROR queue %b is not available' % name)
         if name is None:
-            return HangUp(b'SERVER_ERROR server is read-only')
-        return HangUp(b'SERVER_ERROR queue %b is read-only' % name)
+            return Blocked(b'SERVER_ERROR server is read-only')
+        return Blocked(b'SERVER_ERROR queue %b is read-only' % name)
 
     def _too_many(self, limit):
-        return HangUp(b'SERVER_ERROR too many connections (limit %d)' % limit)
+        return Blocked(b'SERVER_ERROR too many connections (limit %d)' % limit)
 
     def check_dequeue(self, name):
-        """Raise HangUp if only one client id may take from that queue: no client of these ports has one (spec queues 9).
-        """
+        """Raise ClientIdRequired if only one client id may take from that queue: no client of these ports has one
+        (spec queues 9)."""
         collection = self.collection
         if collection.white_lists and name not in collection.aliases:
             if collection.settings_of(name).white_list_client_id_for_dequeue is not None:
-                raise HangUp(CLIENT_ID_REQUIRED + name)
+                raise ClientIdRequired(name)
 
     def _check_enqueue(self, name):
         """Likewise for a put; children are not asked (spec queues 7)."""
         if b'+' not in name and self.collection.settings_of(name).white_list_client_id_for_enqueue is not None:
-            raise HangUp(CLIENT_ID_REQUIRED + name)
+            raise ClientIdRequired(name)
 
     def check_admin(self):
-        """Raise RequestError if clients may not administrate (D30)."""
+        """Raise AdminDisabled if clients may not administrate (D30)."""
         if not self.services.settings.remote_admin:
-            raise RequestError(ADMIN_DISABLED)
+            raise AdminDisabled
 
     # -- put -------------------------------------------------------------------------------------------------------
 
@@ -107,7 +107,7 @@ class Session:
         """Store an item; -> false if the queue refuses it. ``data`` is None for an item refused unread (D6).
 
         expiry  int, ms since 1970, 0 = never
-        Where it must be durable this returns when its fsync has ended (D9). Raises JournalError, RequestError.
+        Where it must be durable this returns when its fsync has ended (D9). Raises Refusal.
         """
         clock = self.clock
         began = clock.monotonic()
@@ -132,18 +132,80 @@ class Session:
             self.connection.wait_for(stored)
             if stored.error is not None:
                 raise JournalError(stored.error.why, stored.error.full)
-        stats.total_items += 1
-        spent = int((clock.monotonic() - began) * 1000000)
-        stats.set_latency_usec.add(spent)
-        queue.stats.set_latency_usec.add(spent)
+        self._count_put(queue, began, 1)
         return True
 
+    def put_many(self, name, items, expiry):
+        """Store items one after the other, each as ``put`` does; all of them are written before the first fsync is waited
+        for. -> how many were stored: one that is refused by a limit does not keep the others out.
+
+        items   list of bytes
+        expiry  int, ms since 1970, 0 = never
+
+        Raises Refusal; what was stored before stays.
+        """
+        stored = 0
+        commits = []
+        error = None
+        for start in range(0, len(items), PUT_AT_ONCE):
+            if start:
+                self.connection.pause()
+            try:
+                self.check_writes(name)
+                stored += self._put_some(name, items[start:start + PUT_AT_ONCE], expiry, commits)
+            except Refusal as refusal:
+                error = refusal
+                break
+        self._wait_for_all(commits, error)
+        return stored
+
+    def _put_some(self, name, items, expiry, commits):
+        """As ``put_many``, without a wait. ``commits`` gets [Commit, queue for the time of the put, when it began]."""
+        collection = self.collection
+        clock = self.clock
+        routed = name in collection.routed
+        if not routed:
+            queue = collection.need(name)
+            if collection.white_lists:
+                self._check_enqueue(name)
+        stored = 0
+        for data in items:
+            began = clock.monotonic()
+            if routed:
+                accepted, error = self._put_to_targets(name, data, 0, expiry, False, began, commits)
+                if error is not None:
+                    raise error
+                stored += accepted
+                continue
+            self.stats.cmd_set += 1
+            if self.services.stopping:
+                continue
+            answer = queue.put(data, 0, expiry, False)
+            if answer is None:
+                answer = self._put_in_steps(queue, data, 0, expiry, False)
+            if answer is True:
+                self._count_put(queue, began, 1)
+                stored += 1
+            elif answer is not False:
+                commits.append((answer, queue, began))
+                stored += 1
+        return stored
+
     def _put_to_several(self, name, data, flags, expiry, durable, began):
-        """A put to a fanout parent or an alias: each target gets an item of its own, whatever becomes of the
-        others. -> false if the parent, or a destination of the alias, refuses it.
+        """A put to a fanout parent or an alias. -> false if the parent, or a destination of the alias, refuses it.
 
         All records are written before the first fsync is waited for. Raises JournalError for the first that
         could not be made durable, when all have had their turn (D9).
+        """
+        commits = []
+        accepted, error = self._put_to_targets(name, data, flags, expiry, durable, began, commits)
+        self._wait_for_all(commits, error)
+        return accepted
+
+    def _put_to_targets(self, name, data, flags, expiry, durable, began, commits):
+        """Each target of a name gets an item of its own, whatever becomes of the others. ``commits``: see _put_some.
+
+        -> (bool: those whose refusal counts have accepted it, the first JournalError or None)
         """
         collection = self.collection
         stats = self.stats
@@ -159,36 +221,61 @@ class Session:
             collection.count_put(name, self.unread if data is None else len(data))
         queue = error = None
         accepted = True
-        commits = []
+        put = 0
+        last = None
         for target, decides in collection.targets(name):
             try:
                 queue = collection.need(target)
-                stored = False if refused else queue.put(data, flags, expiry, durable)
-                if stored is None:
-                    stored = self._put_in_steps(queue, data, flags, expiry, durable)
+                answer = False if refused else queue.put(data, flags, expiry, durable)
+                if answer is None:
+                    answer = self._put_in_steps(queue, data, flags, expiry, durable)
             except JournalError as failure:
                 error = error or failure
                 continue
-            if stored is True:
-                stats.total_items += 1
-            elif stored is not False:
-                commits.append(stored)
+            if answer is True:
+                put += 1
+            elif answer is not False:
+                if last is not None:
+                    commits.append((last, None, 0.0))
+                last = answer
             elif decides:
                 accepted = False
-        for commit in commits:
+        timed = accepted and error is None
+        if aliased:
+            queue = None
+        if last is not None:
+            # the time of this put ends with the last of its fsyncs
+            commits.append((last, queue, began if timed else 0.0))
+            stats.total_items += put
+        elif timed:
+            self._count_put(queue, began, put)
+        else:
+            stats.total_items += put
+        return accepted, error
+
+    def _wait_for_all(self, commits, error):
+        """Wait for the fsyncs of puts, see ``_put_some``. Raises ``error``, or JournalError for the first that failed."""
+        for commit, queue, began in commits:
             self.connection.wait_for(commit)
-            if commit.error is None:
-                stats.total_items += 1
+            if commit.error is not None:
+                # one object raised in several greenlets would collect all their tracebacks
+                error = error or JournalError(commit.error.why, commit.error.full)
+            elif began:
+                self._count_put(queue, began, 1)
             else:
-                error = error or commit.error
+                self.stats.total_items += 1
         if error is not None:
-            raise JournalError(error.why, error.full)
-        if accepted:
-            spent = int((self.clock.monotonic() - began) * 1000000)
-            stats.set_latency_usec.add(spent)
-            if not aliased:
-                queue.stats.set_latency_usec.add(spent)
-        return accepted
+            raise error
+
+    def _count_put(self, queue, began, stored):
+        """A put is done that began then and has put ``stored`` items. ``queue``: where its time counts besides, None for
+        an alias."""
+        stats = self.stats
+        stats.total_items += stored
+        spent = int((self.clock.monotonic() - began) * 1000000)
+        stats.set_latency_usec.add(spent)
+        if queue is not None:
+            queue.stats.set_latency_usec.add(spent)
 
     def _put_in_steps(self, queue, data, flags, expiry, durable):
         """A put that has to discard so much that others must have their turn meanwhile. -> as PersistentQueue.put."""
@@ -227,6 +314,29 @@ class Session:
         """Look at the head. -> Item or None."""
         self.stats.cmd_peek += 1
         return self._obtain(name, timeout, False, True, False)
+
+    def monitor(self, name, timeout, most):
+        """Yield items as open reads, each as soon as it is there, until ``timeout`` ms have passed, ``most`` are yielded
+        (negative: no limit of its own) or as many are open as may be (spec memcache 4.4). Raises Refusal."""
+        self.check_reads(name)
+        self.collection.check_readable(name)
+        self.check_dequeue(name)
+        self.stats.cmd_monitor += 1
+        clock = self.clock
+        connection = self.connection
+        deadline = clock.monotonic() + timeout / 1000
+        sent = 0
+        while (sent != most or most < 0) and self.open_count(name) < self.max_open and not connection.gone:
+            left = deadline - clock.monotonic()
+            if left <= 0 or timeout <= 0 or self.services.reads_blocked:
+                break
+            item = self.monitor_step(name, left * 1000)
+            if item is None:
+                break
+            sent += 1
+            yield item
+            if sent % MONITORED == 0:
+                connection.pause()
 
     def monitor_step(self, name, timeout):
         """One fetch of a monitor, always an open read. -> Item or None."""
@@ -374,6 +484,11 @@ class Session:
             if commit is not None:
                 self.connection.wait_for(commit)
 
+    def confirm_all(self, name):
+        """Confirm all open reads of that queue."""
+        if self.reads is not None:
+            self.confirm(name, self.reads.count(name))
+
     def abort(self, name):
         """Put the oldest open read of that queue back."""
         if self.reads is not None:
@@ -385,6 +500,12 @@ class Session:
         """Delete the queue of that name. Nothing happens to an alias, nor to the queue that it hides."""
         if name not in self.collection.aliases:
             self._free(self.collection.delete(name))
+
+    def check_flush(self, name):
+        """Raise Refusal if this client may not flush that queue."""
+        self.check_writes(name)
+        if self.collection.lookup(name) is not None:
+            self.check_dequeue(name)
 
     def flush(self, name):
         """Remove the items that wait now; open reads stay open (D57)."""

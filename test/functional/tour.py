@@ -101,7 +101,7 @@ class Tour:
         self.spool = os.path.join(self.folder.name, 'spool')
         self.stream = io.StringIO()
         self.server = None
-        self.dialogue = Dialogue(self)
+        self.dialogue = Dialogue(self, 'memcache')
         self.seen = 0           # log records that have been looked at
 
     def __enter__(self):
@@ -150,8 +150,8 @@ class Tour:
                 parts[-1][1].append(line)
         return parts
 
-    def client(self):
-        """For Dialogue."""
+    def client(self, protocol):
+        """For Dialogue; ``protocol`` is always memcache's."""
         return Client(self.lease.port, self._shown)
 
     def _shown(self, text):

@@ -334,11 +334,12 @@ class World:
                                  1 << 30)
         self.numbers = itertools.count(1)
 
-    def client(self):
+    def client(self, handler=MemcacheHandler):
+        """A client; ``handler`` is that of the port it comes to."""
         number = next(self.numbers)
         connection = FakeConnection(self.hub, number)
         self.hub.connections.append(connection)
-        return Client(self, connection, Session(self.services, connection, number))
+        return Client(self, connection, Session(self.services, connection, number), handler)
 
     def queue(self, name=b'q'):
         return self.collection.lookup(name)
@@ -359,11 +360,11 @@ class World:
 class Client:
     """One client of a World: its session, and its requests as bytes."""
 
-    def __init__(self, world, connection, session):
+    def __init__(self, world, connection, session, handler):
         self.world = world
         self.connection = connection
         self.session = session
-        self.handler = MemcacheHandler(session, connection, world.services)
+        self.handler = handler(session, connection, world.services)
         self.open = True
 
     def ask(self, request):

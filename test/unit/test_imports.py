@@ -17,7 +17,7 @@ LEVELS = [
     ['status', 'reads', 'aliased_queue'],
     ['queue_collection'],
     ['session', 'report'],
-    ['handlers', 'connection'],
+    ['handlers', 'connection', 'ports'],
     ['idleness', 'background', 'admin'],
     ['server'],
     ['main', 'daemonize', 'tools', '__main__'],
@@ -25,7 +25,7 @@ LEVELS = [
 
 # A thing outside, and the modules that may import what leads to it.
 DOORS = {
-    'socket': {'connection', 'server'},
+    'socket': {'connection', 'ports'},
     'time': {'clock'},
     'shutil': {'disk'},
     'tempfile': set(),
