@@ -136,7 +136,7 @@ class Mover:
                 gone.append(xid)
             else:
                 self._hold(xid, accepted, True)
-        queue.confirm_many(gone)
+        queue.end_reads(gone)
         queue.stats.dead_letters += len(gone)
         poison = set(poison)
         return [xid for xid in xids if xid not in poison or xid in kept]
@@ -187,7 +187,7 @@ class Mover:
         if queue.closed:
             return
         if moving.commit.error is None:
-            queue.confirm_many(moving.xids)
+            queue.end_reads(moving.xids)
             if moving.dead:
                 queue.stats.dead_letters += len(moving.xids)
             return

@@ -23,6 +23,7 @@ cdef class PersistentQueue(QueueItems):
     cdef public long long created
     cdef public int xid
     cdef public long long last_taken
+    cdef public long long passed_on
     cdef public long long max_items
     cdef public long long max_size
     cdef public long long max_item_size
@@ -59,8 +60,9 @@ cdef class PersistentQueue(QueueItems):
     cpdef unremove(self, int xid)
     cdef list _still_open(self, list xids)
     cdef bint _expired(self, Item item, long long now)
-    @cython.locals(item=Item)
     cpdef confirm_many(self, list xids)
+    @cython.locals(item=Item)
+    cpdef end_reads(self, list xids)
     cpdef unremove_many(self, list xids)
     @cython.locals(item=Item, size='long long')
     cpdef put_back(self, list xids)

@@ -400,6 +400,18 @@ class DeadLetterTest(MoverTest):
         d.journal.end_commit()
         self.assertEqual((self.items(b'd'), self.q.opened, self.counts()), ([b'1'], {}, (1, 1, 0)))
 
+    def test_timeout_of_a_read_whose_owner_comes_after_the_fsync_or_never(self):
+        self.build({b'q': {**self.SOURCE, 'max_deliveries': 1, 'open_transaction_timeout': 1000000}})
+        d = self.journaled(b'd')
+        d.journal.next_commit = Commit()
+        xid, = self.open(b'1')
+        self.hub.advance(1.1)
+        d.journal.end_commit()
+        self.assertEqual((self.items(b'd'), self.q.opened, self.counts()), ([b'1'], {}, (1, 1, 0)))
+        self.assertEqual(self.written(), 'd: add(1:0:1), q: confirm-remove(1)')
+        self.assertIsNone(self.q.confirm(xid))
+        self.assertEqual(self.written(), '')
+
     def test_refused_ones_go_back(self):
         self.build({b'q': {**self.SOURCE, 'max_deliveries': 1}, b'd': {'max_items': 1}})
         xids = self.open(b'1', b'2', b'3')
