@@ -163,6 +163,7 @@ class DrivenServer(KestrelServer):
         self.hub.call_later(TICK / 1000, self._tick)
         self.background.look_at_files()
         self.background.sweep()
+        self.hub.settle()
         self.background.delete_unused_queues()
 
     def connect(self, handler):

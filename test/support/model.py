@@ -541,7 +541,7 @@ class Model:
             read.back = True
             queue.opened.remove(read)
             items.append(read.item)
-        queue.used = True
+        queue.used = queue.used or bool(items)
         queue.numbers['canceled_transactions'] += len(items)
         most = queue.limit('max_deliveries')
         kept = self.bury(queue, [item for item in items if item.deliveries + 1 >= most])

@@ -132,10 +132,12 @@ class Memcache:
             raise Refused('too many open reads', model.server['max_open_transactions'])
 
     @staticmethod
-    def _check_queue(model, key):
+    def _check_queue(model, key, several=False):
         """Rows 12 and 13."""
         if key.name not in model.aliases and key.name not in model.queues:
             model.check_name(key.name)
+        if b'+' in key.name and key.name not in model.aliases and not several:
+            model.need(key.name)
         if not key.has(b'peek'):
             model.check_dequeue(key.name)
 
@@ -148,7 +150,7 @@ class Memcache:
                 count -= 1
             if key.fetches():
                 self._check_fetch(model, client, key, count)
-                self._check_queue(model, key)
+                self._check_queue(model, key, True)
             counts[key.name] = count + key.has(b'open')
 
     def _work_off(self, model, client, key, checked):
