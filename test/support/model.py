@@ -10,124 +10,17 @@ from collections import Counter
 
 from kestrel.deadlines import GATHERED
 
+from support.model_lines import Lines
+from support.model_parts import Client, Item, Queue, Read, Refused
+
 # So much later than its timeout an open read goes back; at most 100 ms (D8).
 LATE = round(GATHERED * 1000)
 TICK = 1000             # the period of the background runs, and when the first of them is
 FIRST_TICK = 250
 STRICTNESS = {'up': 1, 'writeavoid': 2, 'readonly': 3, 'quiescent': 4}
-DEFAULTS = {
-    'max_items': None, 'max_size': None, 'max_item_size': None, 'max_age': None, 'discard_old_when_full': False,
-    'expire_to_queue': None, 'max_expire_sweep': None, 'fanout_only': False, 'max_queue_age': None,
-    'open_transaction_timeout': None, 'max_deliveries': None, 'dead_letter_queue': None, 'keep_journal': True,
-    'white_list_client_id_for_dequeue': None, 'white_list_client_id_for_enqueue': None,
-}
 
 
-class Refused(Exception):
-    """A request that gets an error: one of the names of D1's table, and what stands in its text."""
-
-    def __init__(self, why, *shown):
-        super().__init__(why, *shown)
-        self.why = why
-        self.shown = shown
-
-
-class Configuration:
-    """A configuration file: ``default``, ``queues`` {name: settings}, ``aliases`` {name: destinations}."""
-
-    def __init__(self, default, queues, aliases):
-        self.default = default
-        self.queues = queues
-        self.aliases = aliases
-
-    def of(self, name):
-        """The settings of a queue (config 5)."""
-        parent, plus, _ = name.partition(b'+')
-        inherited = self.of(parent) if plus else {**DEFAULTS, **self.default}
-        return {**inherited, **self.queues.get(name, {})}
-
-
-class Item:
-    def __init__(self, data, flags, added, expiry):
-        self.data = data
-        self.flags = flags
-        self.added = added
-        self.expiry = expiry        # 0: never
-        self.deliveries = 0         # how often it was put back
-
-
-class Read:
-    """An open read. ``back``: it went back, or its queue is gone, so its owner can do nothing to it any more."""
-
-    def __init__(self, queue, item, due):
-        self.queue = queue
-        self.item = item
-        self.due = due              # None: it has no timeout
-        self.back = False
-
-
-class Wait:
-    def __init__(self, client, name):
-        self.client = client
-        self.name = name
-        self.woken = False
-
-
-class Client:
-    """A connection: ``reads`` {name: [Read], oldest first}, ``out`` its replies, ``task`` what runs or waits."""
-
-    def __init__(self, number, reads_refused, writes_refused):
-        self.number = number
-        self.reads_refused = reads_refused
-        self.writes_refused = writes_refused
-        self.reads = {}
-        self.out = b''
-        self.task = None
-        self.wait = None
-        self.open = True
-        self.closing = False        # after this request
-        self.leaving = self.gone = False
-
-    def open_count(self, name):
-        return len(self.reads.get(name, ()))
-
-    def oldest(self, name):
-        """Take the oldest open read of that name out of the list."""
-        read = self.reads[name].pop(0)
-        if not self.reads[name]:
-            del self.reads[name]
-        return read
-
-
-class Queue:
-    def __init__(self, name, settings, items):
-        self.name = name
-        self.settings = settings
-        self.items = items
-        self.opened = []            # Reads, oldest first
-        self.deleted = False
-        self.numbers = Counter()    # its statistics
-        self.taken = 0              # add time of the item taken out last
-        self.used = True            # since the last background run
-        self.unused_since = None
-        self.fires = None           # when it is looked whether reads are overdue
-
-    def limit(self, key):
-        value = self.settings[key]
-        return float('inf') if value is None else value
-
-    def size(self):
-        return sum(len(item.data) for item in self.items)
-
-    def is_full(self):
-        return len(self.items) >= self.limit('max_items') or self.size() >= self.limit('max_size')
-
-    def has_expired(self, item, wall):
-        """queues 5: the expiry in force lies before now."""
-        return 0 < item.expiry < wall or item.added + self.limit('max_age') < wall
-
-
-class Model:
+class Model(Lines):
     """``server``: the [server] settings that matter, ``configuration``: that of the file."""
 
     def __init__(self, server, configuration, wall):
@@ -138,72 +31,6 @@ class Model:
         self.stored_status = None
         self.spool = {}             # of a stopped server: name -> (items, items of the open reads)
         self.begin()
-
-    # -- time, waits -----------------------------------------------------------------------------------------------
-
-    def at(self, when, function, *arguments):
-        self.timers.append((when, next(self.turns), function, arguments))
-
-    def advance(self, ms):
-        end = self.now + ms
-        while True:
-            due = min((timer for timer in self.timers if timer[0] <= end), default=None)
-            if due is None:
-                break
-            self.timers.remove(due)
-            self.move_to(due[0])
-            due[2](*due[3])
-            self.settle()
-        self.move_to(end)
-
-    def move_to(self, when):
-        self.wall += when - self.now
-        self.now = when
-
-    def run(self, client, task):
-        client.task = task
-        self.go_on(client)
-        self.settle()
-
-    def settle(self):
-        while self.ready:
-            self.go_on(self.ready.pop(0))
-
-    def go_on(self, client):
-        if client.open and next(client.task, 'done') == 'done':
-            client.task = None
-            if client.closing or client.leaving:
-                self.disconnect(client)
-
-    def stand_in_line(self, client, name, deadline):
-        wait = client.wait = Wait(client, name)
-        self.lines.setdefault(name, []).append(wait)
-        self.at(deadline, self.time_is_over, wait)
-        return wait
-
-    def leave_line(self, wait):
-        """-> false if it has left before."""
-        line = self.lines.get(wait.name, [])
-        if wait not in line:
-            return False
-        line.remove(wait)
-        if not line:
-            del self.lines[wait.name]
-        return True
-
-    def time_is_over(self, wait):
-        if self.leave_line(wait):
-            self.go_on(wait.client)
-
-    def wake(self, name, count=1):
-        for wait in self.lines.get(name, [])[:count]:
-            self.leave_line(wait)
-            wait.woken = True
-            self.ready.append(wait.client)
-
-    def dismiss(self, name):
-        for wait in self.lines.pop(name, []):
-            self.ready.append(wait.client)
 
     # -- start and stop --------------------------------------------------------------------------------------------
 
@@ -604,37 +431,3 @@ class Model:
         if pending == self.pending:
             self.in_force = self.announced
             self.pending = None
-
-    # -- statistics (memcache 4.6) ---------------------------------------------------------------------------------
-
-    def stats(self):
-        """{key: value} of those that a model can know, both str."""
-        found = {key: self.numbers[key] for key in (
-            'total_items', 'curr_connections', 'total_connections', 'cmd_get', 'cmd_set', 'cmd_peek', 'get_hits',
-            'get_misses', 'queue_creates', 'queue_deletes', 'queue_expires')}
-        found['curr_items'] = sum(len(queue.items) for queue in self.queues.values())
-        found['bytes'] = sum(queue.size() for queue in self.queues.values())
-        for name, queue in self.queues.items():
-            if name not in self.aliases:
-                prefix = 'queue_%s_' % name.decode()
-                found.update({prefix + key: value for key, value in self.stats_of(queue).items()})
-        for name, (destinations, numbers) in self.aliases.items():
-            prefix = 'queue_%s_' % name.decode()
-            found[prefix + 'put_items'] = numbers['put_items']
-            found[prefix + 'put_bytes'] = numbers['put_bytes']
-            found[prefix + 'children'] = b','.join(destinations).decode()
-        return {key: str(value) for key, value in found.items()}
-
-    def stats_of(self, queue):
-        found = {key: queue.numbers[key] for key in (
-            'total_items', 'expired_items', 'discarded', 'transactions', 'canceled_transactions', 'total_flushes',
-            'dead_letters')}
-        found['items'] = len(queue.items)
-        found['bytes'] = size = queue.size()
-        found['age'] = self.wall - queue.taken if size and queue.taken else 0
-        found['head_msec'] = self.wall - queue.items[0].added if queue.items else 0
-        found['waiters'] = len(self.lines.get(queue.name, ()))
-        found['open_transactions'] = len(queue.opened)
-        if queue.name in self.children:
-            found['children'] = b','.join(sorted(self.children[queue.name])).decode()
-        return found

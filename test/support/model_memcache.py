@@ -6,7 +6,7 @@ text and thrift ports get classes like this one.
 
 from kestrel import __version__
 from kestrel.handlers.memcache import MemcacheHandler
-from support.model import Refused
+from support.model_parts import Refused
 
 # The errors of D1, and whether the connection is closed then.
 ERRORS = {
