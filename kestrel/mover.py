@@ -64,12 +64,15 @@ class Mover:
         name = queue.settings.expire_to_queue
         was_stuck, self.stuck = self.stuck, False
         written = left = size = 0
+        target = None
         try:
-            target = self._target(name)
             while left < min(limit, MOVED_ITEMS) and size < MOVED_BYTES and queue.stale(now):
                 if self.held >= HELD:
                     self.stuck = True
                     break
+                if target is None:
+                    # only now: where nothing has expired no queue is created
+                    target = self._target(name)
                 item = queue.items[0]
                 accepted = target.mover.receive(item, False)
                 left += 1

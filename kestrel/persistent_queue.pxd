@@ -25,6 +25,7 @@ cdef class PersistentQueue(QueueItems):
     cdef public long long created
     cdef public int xid
     cdef public long long last_taken
+    cdef public long long passed_on
     cdef public long long max_items
     cdef public long long max_size
     cdef public long long max_item_size

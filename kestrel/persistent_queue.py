@@ -53,6 +53,8 @@ class PersistentQueue(QueueItems):
         self.xid = 0 if recovered is None else recovered.counter
         # the add time of the item taken out last, ms; 0 before the first (D42)
         self.last_taken = 0
+        # puts that were accepted and not stored (fanout_only): a use that nothing else shows (D24)
+        self.passed_on = 0
         if recovered is not None:
             self.opened = recovered.opened
         self.settings = None
@@ -111,6 +113,7 @@ class PersistentQueue(QueueItems):
         if self.closed or size > self.max_item_size:
             return False
         if self.fanout_only:
+            self.passed_on += 1
             return True
         now = self.clock.now_ms()
         if not self.discards and self._full():

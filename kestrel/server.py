@@ -43,13 +43,13 @@ class KestrelServer:
 
     configuration  config.Config
     log            log.Log, see there
-    clock, disk    handed in by tests
+    clock, disk, hub   handed in by tests
     on_stop_step   called after each step of the stop: the caller's watch over it
 
     ports          list of ports.ClientPort, bound from ``load`` on
     """
 
-    def __init__(self, configuration, log, clock=None, disk=None, on_stop_step=None):
+    def __init__(self, configuration, log, clock=None, disk=None, hub=None, on_stop_step=None):
         self.config = configuration
         self.logging = log
         self.on_stop_step = on_stop_step or (lambda: None)
@@ -58,7 +58,7 @@ class KestrelServer:
         self.disk = disk or Disk(self.log)
         self.stats = ServerStats()
         settings = configuration.server
-        self.hub = Hub()
+        self.hub = hub or Hub()
         self.syncer = Syncer(self.clock, self.log, self.stats.fsync_delay_usec.add,
                              self.stats.item_fsync_delay_usec.add, self.stats.count_fsync_error, self.hub)
         self.collection = QueueCollection(self.disk, self.hub, self.syncer, self.clock, self.stats,

@@ -85,21 +85,21 @@ def do_get(session, request):
     keys = [GetKey(word) for word in words[1:]]
     if len(keys) == 1:
         key = keys[0]
-        item = _get_key(session, key)
+        item = _get_key(session, key, False)
         return END if item is None else _value(request, key.name, item, LINE_END_AND_END)
     _check_keys(session, keys)
     for key in keys:
         if session.connection.gone:
             # nothing more is taken for a client that cannot get it (D61)
             break
-        item = _get_key(session, key)
+        item = _get_key(session, key, True)
         if item is not None:
             session.connection.write(_value(request, key.name, item, LINE_END))
     return END
 
 
-def _get_key(session, key):
-    """Rows 5 to 16 of spec memcache 4.1. -> Item or None."""
+def _get_key(session, key, checked):
+    """Rows 5 to 16 of spec memcache 4.1. -> Item or None. ``checked``: rows 8 to 10 have been looked at."""
     name = key.name
     if key.abort:
         session.abort(name)
@@ -108,6 +108,9 @@ def _get_key(session, key):
         session.confirm(name, 1)
         if not key.open:
             return None
+    if checked:
+        # once: what has changed while a key before this one waited does not end the request in the middle (D23)
+        return session.peek(name, key.timeout) if key.peek else session.get(name, key.timeout, key.open)
     if not key.peek:
         # row 9 stands between the two checks of open reads
         count = session.open_count(name)

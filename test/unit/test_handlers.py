@@ -1079,6 +1079,16 @@ class TurnsTest(HandlerTest):
         self.assertTrue(ended)
         self.assertEqual([item.data for item in self.world.collection.lookup(b'b').items], [b'kept'])
 
+    def test_keys_behind_one_that_waits_are_checked_when_the_request_comes(self):
+        # D23, memcache 3: what begins to wait before the status changes goes on
+        self.put(b'1', name=b'b')
+        ended = self.client.begin(b'get a/t=1000 b b/peek\r\n')
+        self.world.services.reads_blocked = True
+        self.world.hub.advance(1)
+        self.assertTrue(ended)
+        self.assertEqual(self.client.connection.replies(), only(b'1', b'b'))
+        self.assertTrue(self.client.open)
+
 
 class BlockTest(HandlerTest):
     """D6: a block that has come in pieces gives its room back before its request, or one behind it, can wait."""

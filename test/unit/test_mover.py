@@ -122,6 +122,13 @@ class ExpiredTest(MoverTest):
         self.q.sweep(1)
         self.assertEqual((self.items(b't'), self.items(b'u'), self.items(b'q')), ([b'1'], [b'2'], []))
 
+    def test_no_target_is_made_for_nothing(self):
+        self.put(b'1')
+        self.assertEqual(self.q.sweep(1000), 0)
+        self.assertIsNone(self.items(b't'))
+        self.expire()
+        self.assertEqual((self.q.sweep(1000), self.items(b't')), (1, [b'1']))
+
     def test_deleted_target_is_made_again(self):
         self.journaled(b't')
         self.collection.delete(b't')
