@@ -230,7 +230,7 @@ class Driver:
         self.log = LogLines()
         logger = logging.Logger('driven')
         logger.addHandler(self.log)
-        handle = types.SimpleNamespace(logger=logger, apply=[].append)
+        handle = types.SimpleNamespace(logger=logger, exchange=[].append, end=[].append, put_back=[].append)
         self.system = KillableSystem()
         self.server = DrivenServer(configuration, handle, self.clock, Disk(logger, self.system))
         self.server.begin()
