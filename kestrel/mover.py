@@ -1,7 +1,7 @@
 """Moves items of one queue to the tail of another: expired ones (``expire_to_queue``, D51) and those that were
 put back too often (``dead_letter_queue``, D18)."""
 
-from kestrel.errors import JournalError, RequestError
+from kestrel.errors import JournalError, Refusal
 
 # What one step moves at most: each item is a write of its own.
 MOVED_ITEMS = 100
@@ -19,7 +19,7 @@ class Mover:
     of a read. If it enters the target only after an fsync, it is held as an open read of nobody's until that has
     succeeded; the next start would put it back.
 
-    find   name -> PersistentQueue, created if need be; raises RequestError, JournalError
+    find   name -> PersistentQueue, created if need be; raises BadName, JournalError
     stuck  the expired head cannot be moved, so nothing behind it can be had
     """
 
@@ -81,7 +81,7 @@ class Mover:
                 self._remove(written)
                 written = 0
                 self._hold(queue.hold_head(), accepted, False)
-        except (JournalError, RequestError) as error:
+        except Refusal as error:
             self.stuck = True
             if not was_stuck:
                 self.log.error('queue %s: expired items cannot be moved to queue %s: %s; they stay until they'
@@ -154,7 +154,7 @@ class Mover:
             return True
         try:
             accepted = self._target(name).mover.receive(item, queue.settings.sync_journal == 0)
-        except (JournalError, RequestError) as error:
+        except Refusal as error:
             self._tell_kept(name, reason(error))
             return False
         if accepted is False:
@@ -221,5 +221,5 @@ def shown(name):
 
 
 def reason(error):
-    """Why a JournalError or a RequestError came, str."""
+    """Why a JournalError or a BadName came, str."""
     return error.why if isinstance(error, JournalError) else error.line.decode('latin-1')

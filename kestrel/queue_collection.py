@@ -4,7 +4,7 @@ from bisect import insort
 
 from kestrel.aliased_queue import AliasedQueue
 from kestrel.compactor import Compactor
-from kestrel.errors import JournalError, RequestError
+from kestrel.errors import BadName, JournalError
 from kestrel.journal import recovery
 from kestrel.journal.journal import Journal
 from kestrel.mover import Mover
@@ -19,21 +19,21 @@ _FORBIDDEN = (b'.', b'/', b'~', b'\0', b'\r')
 
 
 def check_name(name):
-    """Raise RequestError unless a queue of that name can exist (spec queues 1, D34)."""
+    """Raise BadName unless a queue of that name can exist (spec queues 1, D34)."""
     for byte in _FORBIDDEN:
         if byte in name:
-            raise RequestError(BAD_NAME)
+            raise BadName(BAD_NAME)
     parent, plus, child = name.partition(b'+')
     if not parent or plus and not child:
-        raise RequestError(BAD_NAME)
+        raise BadName(BAD_NAME)
     if len(name.decode('latin-1').encode('utf-8')) > LONGEST_NAME:
-        raise RequestError(NAME_TOO_LONG)
+        raise BadName(NAME_TOO_LONG)
 
 
 def check_no_cr(name):
-    """Raise RequestError for a name with a CR: bad even where no queue need exist (D34)."""
+    """Raise BadName for a name with a CR: bad even where no queue need exist (D34)."""
     if b'\r' in name:
-        raise RequestError(BAD_NAME)
+        raise BadName(BAD_NAME)
 
 
 class QueueCollection:
@@ -151,7 +151,7 @@ class QueueCollection:
         return self.queues.get(name)
 
     def need(self, name):
-        """The queue of that name, created at its first put. Raises RequestError, JournalError."""
+        """The queue of that name, created at its first put. Raises BadName, JournalError."""
         queue = self.queues.get(name)
         if queue is None:
             check_name(name)
@@ -164,7 +164,7 @@ class QueueCollection:
         return self.config.queue(name) if queue is None else queue.settings
 
     def check_readable(self, name):
-        """Raise RequestError unless a queue of that name exists or could."""
+        """Raise BadName unless a queue of that name exists or could."""
         if name not in self.queues:
             check_name(name)
 

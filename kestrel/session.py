@@ -4,13 +4,10 @@ A session checks whether its client may, counts and times, owns the client's ope
 It knows its connection only as something that can ``park`` until a waiter is woken and ``pause`` to let others run.
 """
 
-from kestrel.errors import HangUp, JournalError, RequestError
+from kestrel.errors import AdminDisabled, Blocked, ClientIdRequired, JournalError
 from kestrel.queue_collection import check_name
 from kestrel.reads import OpenReads
 from kestrel.waiters import Waiter
-
-CLIENT_ID_REQUIRED = b'SERVER_ERROR client id required for queue '
-ADMIN_DISABLED = b'CLIENT_ERROR admin commands are disabled'
 
 
 class Services:
@@ -58,7 +55,7 @@ class Session:
     # -- may this client? ------------------------------------------------------------------------------------------
 
     def check_reads(self, name):
-        """Raise HangUp if the status in force blocks reads (spec queues 11) or this client may not read."""
+        """Raise Blocked if the status in force blocks reads (spec queues 11) or this client may not read."""
         if self.services.reads_blocked:
             raise self._blocked(name)
         if self.reads_refused:
@@ -74,32 +71,32 @@ class Session:
     def _blocked(self, name):
         if self.services.reads_blocked:
             if name is None:
-                return HangUp(b'SERVER_ERROR server is not available')
-            return HangUp(b'SERVER_ERROR queue %b is not available' % name)
+                return Blocked(b'SERVER_ERROR server is not available')
+            return Blocked(b'SERVER_ERROR queue %b is not available' % name)
         if name is None:
-            return HangUp(b'SERVER_ERROR server is read-only')
-        return HangUp(b'SERVER_ERROR queue %b is read-only' % name)
+            return Blocked(b'SERVER_ERROR server is read-only')
+        return Blocked(b'SERVER_ERROR queue %b is read-only' % name)
 
     def _too_many(self, limit):
-        return HangUp(b'SERVER_ERROR too many connections (limit %d)' % limit)
+        return Blocked(b'SERVER_ERROR too many connections (limit %d)' % limit)
 
     def check_dequeue(self, name):
-        """Raise HangUp if only one client id may take from that queue: no client of these ports has one (spec queues 9).
-        """
+        """Raise ClientIdRequired if only one client id may take from that queue: no client of these ports has one
+        (spec queues 9)."""
         collection = self.collection
         if collection.white_lists and name not in collection.aliases:
             if collection.settings_of(name).white_list_client_id_for_dequeue is not None:
-                raise HangUp(CLIENT_ID_REQUIRED + name)
+                raise ClientIdRequired(name)
 
     def _check_enqueue(self, name):
         """Likewise for a put; children are not asked (spec queues 7)."""
         if b'+' not in name and self.collection.settings_of(name).white_list_client_id_for_enqueue is not None:
-            raise HangUp(CLIENT_ID_REQUIRED + name)
+            raise ClientIdRequired(name)
 
     def check_admin(self):
-        """Raise RequestError if clients may not administrate (D30)."""
+        """Raise AdminDisabled if clients may not administrate (D30)."""
         if not self.services.settings.remote_admin:
-            raise RequestError(ADMIN_DISABLED)
+            raise AdminDisabled
 
     # -- put -------------------------------------------------------------------------------------------------------
 
@@ -107,7 +104,7 @@ class Session:
         """Store an item; -> false if the queue refuses it. ``data`` is None for an item refused unread (D6).
 
         expiry  int, ms since 1970, 0 = never
-        Where it must be durable this returns when its fsync has ended (D9). Raises JournalError, RequestError.
+        Where it must be durable this returns when its fsync has ended (D9). Raises Refusal.
         """
         clock = self.clock
         began = clock.monotonic()

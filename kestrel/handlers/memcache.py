@@ -1,11 +1,12 @@
 """The memcache port: one function a command (spec memcache 4).
 
 ``do_verb(session, request) -> reply`` takes a session and the parser that holds the request; the reply is bytes, or
-None when there is none. Errors are raised: RequestError keeps the connection, HangUp closes it.
+None when there is none. Errors are raised: RequestError keeps the connection, HangUp closes it; those of the session
+are in the words of D1 already, and CLOSING says which of them close.
 """
 
 from kestrel import __version__, report
-from kestrel.errors import HangUp, JournalError, RequestError
+from kestrel.errors import BadName, Blocked, ClientIdRequired, HangUp, Refusal, RequestError
 from kestrel.handlers.memcache_reads import END, do_confirm, do_get, do_monitor, queue_name
 from kestrel.protocol.memcache import UNKNOWN_COMMAND, ForeignProtocol, MemcacheParser
 from kestrel.protocol.numbers import I32_MIN, I64_MAX, I64_MIN, parse_bounded
@@ -16,6 +17,7 @@ STORED = b'STORED\r\n'
 NOT_STORED = b'NOT_STORED\r\n'
 DELETED = b'DELETED\r\n'
 
+CLOSING = (Blocked, ClientIdRequired)
 INTERNAL_ERROR = b'SERVER_ERROR internal error'
 TURN = 64                   # pipelined requests after which others get their turn
 ABSOLUTE_FROM = 1000000     # seconds: an exptime from here on counts from 1970 (spec memcache 4.2)
@@ -62,8 +64,10 @@ class MemcacheHandler:
                         if reply is not None:
                             connection.write(reply)
                     return not connection.gone
-                except JournalError as error:
-                    self._refuse(_journal_refusal(error))
+                except Refusal as error:
+                    if isinstance(error, CLOSING):
+                        raise HangUp(error.line) from error
+                    self._refuse(error.line)
                 except HangUp:
                     raise
                 except RequestError as error:
@@ -86,12 +90,6 @@ class MemcacheHandler:
             # with noreply an error can only be told by closing (D3)
             raise HangUp(b'')
         self.connection.write(line + b'\r\n')
-
-
-def _journal_refusal(error):
-    if error.full:
-        return b'SERVER_ERROR out of disk space'
-    return b'SERVER_ERROR journal write failed: ' + error.why.encode('ascii', 'replace')
 
 
 # -- set -----------------------------------------------------------------------------------------------------------
@@ -119,7 +117,7 @@ def do_set(session, request):
     if b'/' in name:
         name, _, suffix = name.partition(b'/')
         if suffix != b'sync':
-            raise RequestError(BAD_NAME)
+            raise BadName(BAD_NAME)
         durable = True
     if session.put(name, request.data, flags, expiry, durable):
         return None if request.noreply else STORED

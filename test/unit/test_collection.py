@@ -3,7 +3,7 @@
 import errno
 import unittest
 
-from kestrel.errors import JournalError, RequestError
+from kestrel.errors import BadName, JournalError
 from kestrel.queue_collection import QueueCollection
 from kestrel.stats import ServerStats
 from kestrel.waiters import Waiter
@@ -33,7 +33,7 @@ class NamesTest(unittest.TestCase):
             try:
                 use(name)
                 answers.append(None)
-            except RequestError as error:
+            except BadName as error:
                 answers.append(error.line)
         self.assertEqual(answers[0], answers[1])
         return answers[0]
