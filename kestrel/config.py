@@ -22,7 +22,6 @@ from kestrel.log import one_line
 # Whoever builds it deletes the row. The keys of [default] are those of [queues] [[name]] too.
 NOT_BUILT = {
     ('server', 'text_listen_port'): 'the text port is not built yet',
-    ('server', 'thrift_listen_port'): 'the thrift port is not built yet',
     ('server', 'busy_poll'): 'busy polling is not built yet',
     ('zookeeper', 'host'): 'ZooKeeper is not built yet',
     ('admin', 'http_port'): 'the admin port is not built yet',

@@ -48,12 +48,11 @@ def queue_lines(queue):
         ('items', queue.count),
         ('bytes', queue.bytes),
         ('total_items', stats.put_items),
-        ('logsize', 0 if queue.journal is None else queue.journal.size),
+        ('logsize', journal_size(queue)),
         ('expired_items', stats.expired_items),
         ('mem_items', len(queue.items) - queue.voids),
         ('mem_bytes', queue.mem_bytes),
-        # 0 while no data waits, and before the first removal (D42)
-        ('age', now - queue.last_taken if queue.bytes and queue.last_taken else 0),
+        ('age', age(queue, now)),
         ('head_msec', 0 if head is None else now - head.add_time),
         ('discarded', stats.discarded),
         ('waiters', len(queue.waiters)),
@@ -65,6 +64,16 @@ def queue_lines(queue):
         ('journal_rotations', stats.journal_rotations),
         ('dead_letters', stats.dead_letters),
     ))
+
+
+def journal_size(queue):
+    """Bytes in the current journal file."""
+    return 0 if queue.journal is None else queue.journal.size
+
+
+def age(queue, now):
+    """ms since the item taken out last was added; 0 while no data waits, and before the first removal (D42)."""
+    return now - queue.last_taken if queue.bytes and queue.last_taken else 0
 
 
 def name_lines(collection, name):

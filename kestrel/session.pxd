@@ -4,6 +4,7 @@ from kestrel.clock cimport Clock
 from kestrel.item cimport Item
 from kestrel.persistent_queue cimport PersistentQueue
 from kestrel.queue_collection cimport QueueCollection
+from kestrel.read_ids cimport ReadIds
 from kestrel.reads cimport OpenReads
 from kestrel.stats cimport ServerStats
 from kestrel.waiters cimport Waiter, Waiters
@@ -17,6 +18,7 @@ cdef class Services:
     cdef public object control
     cdef public object log
     cdef public long long memory_limit
+    cdef public ReadIds read_ids
     cdef public double began
     cdef public bint stopping
     cdef public bint reads_blocked
@@ -33,6 +35,7 @@ cdef class Session:
     cdef public long long max_open
     cdef public bint reads_refused
     cdef public bint writes_refused
+    cdef public object client_id
     cdef long long unread
 
     @cython.locals(clock=Clock, collection=QueueCollection, queue=PersistentQueue, stats=ServerStats,
@@ -41,8 +44,12 @@ cdef class Session:
     @cython.locals(queue=PersistentQueue, stats=ServerStats, spent='long long')
     cdef _put_to_several(self, bytes name, bytes data, unsigned int flags, long long expiry, bint durable,
                          double began)
+    @cython.locals(queue=PersistentQueue, stats=ServerStats, stored='long long', count='long long',
+                   spent='long long', began=double)
+    cpdef put_many(self, bytes name, list data, long long expiry, list waited)
     cpdef get(self, bytes name, long long timeout, bint opening)
     cpdef peek(self, bytes name, long long timeout)
+    cpdef monitor_step(self, bytes name, double timeout, bint opening=*)
     @cython.locals(clock=Clock, collection=QueueCollection, queue=PersistentQueue, stats=ServerStats,
                    began=double, spent='long long')
     cdef _obtain(self, bytes name, double timeout, bint opening, bint peek, bint timed)

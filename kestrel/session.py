@@ -6,6 +6,7 @@ It knows its connection only as something that can ``park`` until a waiter is wo
 
 from kestrel.errors import AdminDisabled, Blocked, ClientIdRequired, JournalError
 from kestrel.queue_collection import check_name
+from kestrel.read_ids import ReadIds
 from kestrel.reads import OpenReads
 from kestrel.waiters import Waiter
 
@@ -16,6 +17,7 @@ class Services:
     control   the server: ``reload() -> why not, or None``, ``shutdown()``, ``status() -> str``,
               ``change_status(name) -> why not, or None`` and ``note_foreign(address, protocol)``
     settings  the ``[server]`` settings
+    read_ids  read_ids.ReadIds: open reads that any session may confirm
     began     monotonic time of the start, seconds; stopping: no request waits or stores any more
     reads_blocked, writes_blocked   by the status in force (spec queues 11); the server keeps them
     """
@@ -28,6 +30,7 @@ class Services:
         self.control = control
         self.log = log
         self.memory_limit = memory_limit
+        self.read_ids = ReadIds(collection.hub, clock, log)
         self.began = clock.monotonic()
         self.stopping = False
         self.reads_blocked = False
@@ -35,7 +38,10 @@ class Services:
 
 
 class Session:
-    """One client's session; ``number`` of open connections decides about the connection limits (spec memcache 3)."""
+    """One client's session; ``number`` of open connections decides about the connection limits (spec memcache 3).
+
+    client_id  str, None if the present request came without one (spec queues 9); memcache and text know none
+    """
 
     def __init__(self, services, connection, number):
         self.services = services
@@ -50,6 +56,7 @@ class Session:
         self.reads_refused = limit is not None and number > limit
         limit = settings.connection_limit_refuse_writes
         self.writes_refused = limit is not None and number > limit
+        self.client_id = None
         self.unread = 0         # bytes of the item that was refused last without being read (D6)
 
     # -- may this client? ------------------------------------------------------------------------------------------
@@ -81,17 +88,22 @@ class Session:
         return Blocked(b'SERVER_ERROR too many connections (limit %d)' % limit)
 
     def check_dequeue(self, name):
-        """Raise ClientIdRequired if only one client id may take from that queue: no client of these ports has one
-        (spec queues 9)."""
+        """Raise ClientIdRequired if only another client id may take from that queue (spec queues 9)."""
         collection = self.collection
         if collection.white_lists and name not in collection.aliases:
-            if collection.settings_of(name).white_list_client_id_for_dequeue is not None:
+            only = collection.settings_of(name).white_list_client_id_for_dequeue
+            if only is not None and only != self.client_id:
                 raise ClientIdRequired(name)
 
-    def _check_enqueue(self, name):
-        """Likewise for a put; children are not asked (spec queues 7)."""
-        if b'+' not in name and self.collection.settings_of(name).white_list_client_id_for_enqueue is not None:
-            raise ClientIdRequired(name)
+    def check_enqueue(self, name):
+        """Likewise for a put of that name, before any target gets it (D35); children are not asked (spec queues 7)."""
+        collection = self.collection
+        if collection.white_lists:
+            for target, decides in collection.targets(name):
+                if decides and b'+' not in target:
+                    only = collection.settings_of(target).white_list_client_id_for_enqueue
+                    if only is not None and only != self.client_id:
+                        raise ClientIdRequired(target)
 
     def check_admin(self):
         """Raise AdminDisabled if clients may not administrate (D30)."""
@@ -115,7 +127,7 @@ class Session:
         if queue is None:
             queue = collection.need(name)
         if collection.white_lists:
-            self._check_enqueue(name)
+            self.check_enqueue(name)
         stats = self.stats
         stats.cmd_set += 1
         if data is None or self.services.stopping:
@@ -142,11 +154,7 @@ class Session:
         """
         collection = self.collection
         stats = self.stats
-        if collection.white_lists:
-            # before any of them gets it (D35)
-            for target, decides in collection.targets(name):
-                if decides:
-                    self._check_enqueue(target)
+        self.check_enqueue(name)
         stats.cmd_set += 1
         refused = data is None or self.services.stopping
         aliased = name in collection.aliases
@@ -183,6 +191,46 @@ class Session:
                 queue.stats.set_latency_usec.add(spent)
         return accepted
 
+    def put_many(self, name, data, expiry, waited):
+        """Store the items, a list of bytes, one after the other up to the first that is refused. -> how many.
+
+        waited  list that gets ``(Commit, how many items)``: what is to be waited for before anybody is told (D9)
+        The caller has asked ``check_enqueue``. Raises JournalError; what was stored before stays.
+        """
+        collection = self.collection
+        stats = self.stats
+        stored = 0
+        if collection.routed and name in collection.routed:
+            for word in data:
+                if not self.put(name, word, 0, expiry, False):
+                    break
+                stored += 1
+            return stored
+        if self.services.stopping:
+            stats.cmd_set += 1
+            return 0
+        clock = self.clock
+        began = clock.monotonic()
+        queue = collection.need(name)
+        try:
+            while stored < len(data):
+                count, commit = queue.put_many(data[stored:] if stored else data, expiry)
+                if count == 0:
+                    break
+                stored += count
+                if commit is None:
+                    stats.total_items += count
+                else:
+                    waited.append((commit, count))
+        finally:
+            stats.cmd_set += stored if stored == len(data) else stored + 1
+        if stored:
+            spent = int((clock.monotonic() - began) * 1000000) // stored
+            for _ in range(stored):
+                stats.set_latency_usec.add(spent)
+                queue.stats.set_latency_usec.add(spent)
+        return stored
+
     def refuses_size(self, name, size):
         """True if every queue that a put of that name goes to takes no item of that many bytes."""
         targets = self.collection.targets(name)
@@ -213,10 +261,13 @@ class Session:
         self.stats.cmd_peek += 1
         return self._obtain(name, timeout, False, True, False)
 
-    def monitor_step(self, name, timeout):
-        """One fetch of a monitor, always an open read. -> Item or None."""
+    def monitor_step(self, name, timeout, opening=True):
+        """One fetch of a monitor, always an open read, or of a thrift get. -> Item or None.
+
+        The caller has asked ``check_dequeue``, once, when the request came (D36).
+        """
         self.stats.cmd_monitor_get += 1
-        return self._obtain(name, timeout, True, False, False)
+        return self._obtain(name, timeout, opening, False, False)
 
     def _obtain(self, name, timeout, opening, peek, timed):
         clock = self.clock
@@ -230,7 +281,7 @@ class Session:
             queue = collection.need(name)
         if queue is None:
             check_name(name)
-        if collection.white_lists and not peek:
+        if collection.white_lists and timed:
             self.check_dequeue(name)
         if queue is None:
             item = None

@@ -28,6 +28,7 @@ cdef class ThriftParser:
     @cython.locals(buffer=bytes, start=Py_ssize_t, available=Py_ssize_t, begin=Py_ssize_t, size='long long')
     cpdef bint next(self) except -1
     @cython.locals(buffer=bytes, available=Py_ssize_t, taken=Py_ssize_t)
+    cpdef take(self)
     cdef bint _continue_frame(self) except -1
     cdef _keep(self, bytes piece)
     cdef bint _starve(self) except -1

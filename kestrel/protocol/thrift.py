@@ -63,7 +63,7 @@ class BadStruct(Exception):
 class ThriftParser:
     """The frames of one connection.
 
-    frame      bytes, after a true ``next()``: a frame without its length
+    frame      bytes, after a true ``next()``: a frame without its length, to be taken with ``take``
     max_frame  int, bytes: a larger one is NotThrift (D6)
     block, size, held  int: number of the present or last incomplete frame, its length, and the bytes kept of it
     """
@@ -109,6 +109,11 @@ class ThriftParser:
         self.pos = begin + size
         self.frame = buffer[begin:self.pos]
         return True
+
+    def take(self):
+        """-> the frame, which is not kept here any longer."""
+        frame, self.frame = self.frame, None
+        return frame
 
     def _check_first(self, byte):
         """The first byte of a length that is not whole: is a frame beyond the limit to be seen already?"""
@@ -387,15 +392,20 @@ class Numbers:
 
 
 def read_strings(frame, pos):
-    """-> Strings, or None if they are no strings."""
-    kind, count = unpack_from('>Bi', frame, pos)
-    return Strings(frame, pos + 5, count) if kind == STRING else None
+    """-> Strings. Raises BadStruct if the list is of something else."""
+    _check_elements(frame, pos, STRING)
+    return Strings(frame, pos + 5, read_i32(frame, pos + 1))
 
 
 def read_numbers(frame, pos):
-    """-> Numbers, or None if they are not i64."""
-    kind, count = unpack_from('>Bi', frame, pos)
-    return Numbers(frame, pos + 5, count) if kind == I64 else None
+    """-> Numbers. Raises BadStruct if the set is of something else."""
+    _check_elements(frame, pos, I64)
+    return Numbers(frame, pos + 5, read_i32(frame, pos + 1))
+
+
+def _check_elements(frame, pos, kind):
+    if frame[pos] != kind:
+        raise BadStruct('elements of type %d, not %d' % (frame[pos], kind))
 
 
 # -- replies -----------------------------------------------------------------------------------------------------------
