@@ -1,6 +1,6 @@
 """Puts, gets, confirms and aborts of many items a call, for one session (spec thrift 2-4, D55)."""
 
-from kestrel.errors import JournalError
+from kestrel.errors import Refusal
 from kestrel.read_ids import Batch, SharedReads
 
 # What a put takes from its request, and what is written, at a time.
@@ -35,14 +35,14 @@ class Batches:
         session.collection.check_readable(name)
         session.check_enqueue(name)
         stored = 0
-        waited = []                 # (Commit, how many items)
+        commits = []
         error = None
         data = strings.take(SLICE_ITEMS, SLICE_BYTES)
         while data:
             try:
-                added = session.put_many(name, data, expiry, waited)
-            except JournalError as failure:
-                error = failure
+                added = session.put_until_refused(name, data, expiry, commits)
+            except Refusal as refusal:
+                error = refusal
                 break
             stored += added
             if added < len(data):
@@ -50,14 +50,7 @@ class Batches:
             data = strings.take(SLICE_ITEMS, SLICE_BYTES)
             if data:
                 session.connection.pause()
-        for commit, count in waited:
-            session.connection.wait_for(commit)
-            if commit.error is None:
-                session.stats.total_items += count
-            else:
-                error = error or commit.error
-        if error is not None:
-            raise JournalError(error.why, error.full)
+        session.wait_for_all(commits, error)
         return stored
 
     # -- get -------------------------------------------------------------------------------------------------------

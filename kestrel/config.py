@@ -21,7 +21,6 @@ from kestrel.log import one_line
 # What is not built yet: (section, key) -> why a value other than the default, none or false is refused.
 # Whoever builds it deletes the row. The keys of [default] are those of [queues] [[name]] too.
 NOT_BUILT = {
-    ('server', 'text_listen_port'): 'the text port is not built yet',
     ('server', 'busy_poll'): 'busy polling is not built yet',
     ('zookeeper', 'host'): 'ZooKeeper is not built yet',
     ('admin', 'http_port'): 'the admin port is not built yet',
@@ -369,7 +368,7 @@ class _Loader:
 
     def _warnings(self, given):
         return [self.file.locate(f'{NOT_BUILT["server", key]}; it stays closed', ('server',), key)
-                for key in ('text_listen_port', 'thrift_listen_port')
+                for key in ('thrift_listen_port',)
                 if ('server', key) in NOT_BUILT and given['server'].get(key) is not None]
 
 

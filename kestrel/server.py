@@ -15,6 +15,7 @@ from kestrel.connection import Connection
 from kestrel.disk import Disk
 from kestrel.errors import JournalError, StartError
 from kestrel.handlers.memcache import MemcacheHandler
+from kestrel.handlers.text import TextHandler
 from kestrel.hub import Hub
 from kestrel.journal.sync import Syncer
 from kestrel.persistent_queue import PersistentQueue
@@ -47,6 +48,7 @@ def _thrift_handler(session, connection, services):
 # of a port is <protocol>_listen_port.
 PROTOCOLS = (
     ('memcache', MemcacheHandler),
+    ('text', TextHandler),
     ('thrift', _thrift_handler),
 )
 HANDLERS = dict(PROTOCOLS)

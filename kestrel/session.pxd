@@ -39,14 +39,25 @@ cdef class Session:
     cdef long long unread
 
     @cython.locals(clock=Clock, collection=QueueCollection, queue=PersistentQueue, stats=ServerStats,
-                   began=double, spent='long long')
+                   began=double)
     cpdef put(self, bytes name, bytes data, unsigned int flags, long long expiry, bint durable)
-    @cython.locals(queue=PersistentQueue, stats=ServerStats, spent='long long')
+    @cython.locals(commits=list)
     cdef _put_to_several(self, bytes name, bytes data, unsigned int flags, long long expiry, bint durable,
                          double began)
-    @cython.locals(queue=PersistentQueue, stats=ServerStats, stored='long long', count='long long',
-                   spent='long long', began=double)
-    cpdef put_many(self, bytes name, list data, long long expiry, list waited)
+    @cython.locals(queue=PersistentQueue, stats=ServerStats, accepted=bint, put='long long')
+    cdef _put_to_targets(self, bytes name, bytes data, unsigned int flags, long long expiry, bint durable,
+                         double began, list commits)
+    @cython.locals(commits=list)
+    cpdef put_many(self, bytes name, list items, long long expiry)
+    @cython.locals(collection=QueueCollection, clock=Clock, queue=PersistentQueue, routed=bint, data=bytes,
+                   began=double, stored='long long')
+    cdef _put_some(self, bytes name, list items, long long expiry, list commits)
+    @cython.locals(collection=QueueCollection, clock=Clock, queue=PersistentQueue, began=double, stored='long long',
+                   count='long long')
+    cpdef put_until_refused(self, bytes name, list items, long long expiry, list commits)
+    cpdef wait_for_all(self, list commits, error)
+    @cython.locals(stats=ServerStats, spent='long long')
+    cdef _count_put(self, PersistentQueue queue, double began, long long stored)
     cpdef get(self, bytes name, long long timeout, bint opening)
     cpdef peek(self, bytes name, long long timeout)
     cpdef monitor_step(self, bytes name, double timeout, bint opening=*)

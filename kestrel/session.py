@@ -4,11 +4,14 @@ A session checks whether its client may, counts and times, owns the client's ope
 It knows its connection only as something that can ``park`` until a waiter is woken and ``pause`` to let others run.
 """
 
-from kestrel.errors import AdminDisabled, Blocked, ClientIdRequired, JournalError
+from kestrel.errors import AdminDisabled, Blocked, ClientIdRequired, JournalError, Refusal
 from kestrel.queue_collection import check_name
 from kestrel.read_ids import ReadIds
 from kestrel.reads import OpenReads
 from kestrel.waiters import Waiter
+
+PUT_AT_ONCE = 64            # items of one request after which others get their turn
+MONITORED = 64              # likewise of a monitor
 
 
 class Services:
@@ -139,18 +142,115 @@ class Session:
             self.connection.wait_for(stored)
             if stored.error is not None:
                 raise JournalError(stored.error.why, stored.error.full)
-        stats.total_items += 1
-        spent = int((clock.monotonic() - began) * 1000000)
-        stats.set_latency_usec.add(spent)
-        queue.stats.set_latency_usec.add(spent)
+        self._count_put(queue, began, 1)
         return True
 
+    def put_many(self, name, items, expiry):
+        """Store items one after the other, each as ``put`` does; all of them are written before the first fsync is waited
+        for. -> how many were stored: one that is refused by a limit does not keep the others out.
+
+        items   list of bytes
+        expiry  int, ms since 1970, 0 = never
+
+        Raises Refusal; what was stored before stays.
+        """
+        stored = 0
+        commits = []
+        error = None
+        for start in range(0, len(items), PUT_AT_ONCE):
+            if start:
+                self.connection.pause()
+            try:
+                self.check_writes(name)
+                stored += self._put_some(name, items[start:start + PUT_AT_ONCE], expiry, commits)
+            except Refusal as refusal:
+                error = refusal
+                break
+        self.wait_for_all(commits, error)
+        return stored
+
+    def _put_some(self, name, items, expiry, commits):
+        """As ``put_many``, without a wait. ``commits`` gets [Commit, queue for the time of the put, when it began]."""
+        collection = self.collection
+        clock = self.clock
+        routed = name in collection.routed
+        if not routed:
+            queue = collection.need(name)
+            if collection.white_lists:
+                self.check_enqueue(name)
+        stored = 0
+        for data in items:
+            began = clock.monotonic()
+            if routed:
+                accepted, error = self._put_to_targets(name, data, 0, expiry, False, began, commits)
+                if error is not None:
+                    raise error
+                stored += accepted
+                continue
+            self.stats.cmd_set += 1
+            if self.services.stopping:
+                continue
+            answer = queue.put(data, 0, expiry, False)
+            if answer is True:
+                self._count_put(queue, began, 1)
+                stored += 1
+            elif answer is not False:
+                commits.append((answer, queue, began))
+                stored += 1
+        return stored
+
+    def put_until_refused(self, name, items, expiry, commits):
+        """Store items one after the other, up to the first that is refused. -> how many. They are written together where
+        nothing stands against it, and not waited for, see ``wait_for_all``.
+
+        items   list of bytes
+        expiry  int, ms since 1970, 0 = never
+        The caller has asked ``check_enqueue``. Raises Refusal; what was stored before stays.
+        """
+        collection = self.collection
+        clock = self.clock
+        stored = 0
+        if name in collection.routed:
+            for data in items:
+                accepted, error = self._put_to_targets(name, data, 0, expiry, False, clock.monotonic(), commits)
+                if error is not None:
+                    raise error
+                if not accepted:
+                    break
+                stored += 1
+            return stored
+        queue = collection.need(name)
+        while stored < len(items):
+            self.stats.cmd_set += 1
+            if self.services.stopping:
+                break
+            began = clock.monotonic()
+            count, commit = queue.put_many(items[stored:] if stored else items, expiry)
+            if count == 0:
+                break
+            stored += count
+            self.stats.cmd_set += count - 1
+            if commit is None:
+                self._count_put(queue, began, count)
+            else:
+                commits += [(commit, queue, began)] * count
+        return stored
+
     def _put_to_several(self, name, data, flags, expiry, durable, began):
-        """A put to a fanout parent or an alias: each target gets an item of its own, whatever becomes of the
-        others. -> false if the parent, or a destination of the alias, refuses it.
+        """A put to a fanout parent or an alias. -> false if the parent, or a destination of the alias, refuses it.
 
         All records are written before the first fsync is waited for. Raises JournalError for the first that
         could not be made durable, when all have had their turn (D9).
+        """
+        commits = []
+        accepted, error = self._put_to_targets(name, data, flags, expiry, durable, began, commits)
+        self.wait_for_all(commits, error)
+        return accepted
+
+    def _put_to_targets(self, name, data, flags, expiry, durable, began, commits):
+        """Each target of a name gets an item of its own, whatever becomes of the others. ``commits``: see _put_some.
+
+        -> (bool: those whose refusal counts have accepted it, the first JournalError or None)
         """
         collection = self.collection
         stats = self.stats
@@ -162,74 +262,59 @@ class Session:
             collection.count_put(name, self.unread if data is None else len(data))
         queue = error = None
         accepted = True
-        commits = []
+        put = 0
+        last = None
         for target, decides in collection.targets(name):
             try:
                 queue = collection.need(target)
-                stored = False if refused else queue.put(data, flags, expiry, durable)
+                answer = False if refused else queue.put(data, flags, expiry, durable)
             except JournalError as failure:
                 error = error or failure
                 continue
-            if stored is True:
-                stats.total_items += 1
-            elif stored is not False:
-                commits.append(stored)
+            if answer is True:
+                put += 1
+            elif answer is not False:
+                if last is not None:
+                    commits.append((last, None, 0.0))
+                last = answer
             elif decides:
                 accepted = False
-        for commit in commits:
+        timed = accepted and error is None
+        if aliased:
+            queue = None
+        if last is not None:
+            # the time of this put ends with the last of its fsyncs
+            commits.append((last, queue, began if timed else 0.0))
+            stats.total_items += put
+        elif timed:
+            self._count_put(queue, began, put)
+        else:
+            stats.total_items += put
+        return accepted, error
+
+    def wait_for_all(self, commits, error):
+        """Wait for the fsyncs of puts, see ``_put_some``. Raises ``error``, or JournalError for the first that failed."""
+        for commit, queue, began in commits:
             self.connection.wait_for(commit)
-            if commit.error is None:
-                stats.total_items += 1
+            if commit.error is not None:
+                # one object raised in several greenlets would collect all their tracebacks
+                error = error or JournalError(commit.error.why, commit.error.full)
+            elif began:
+                self._count_put(queue, began, 1)
             else:
-                error = error or commit.error
+                self.stats.total_items += 1
         if error is not None:
-            raise JournalError(error.why, error.full)
-        if accepted:
-            spent = int((self.clock.monotonic() - began) * 1000000)
-            stats.set_latency_usec.add(spent)
-            if not aliased:
-                queue.stats.set_latency_usec.add(spent)
-        return accepted
+            raise error
 
-    def put_many(self, name, data, expiry, waited):
-        """Store the items, a list of bytes, one after the other up to the first that is refused. -> how many.
-
-        waited  list that gets ``(Commit, how many items)``: what is to be waited for before anybody is told (D9)
-        The caller has asked ``check_enqueue``. Raises JournalError; what was stored before stays.
-        """
-        collection = self.collection
+    def _count_put(self, queue, began, stored):
+        """A put is done that began then and has put ``stored`` items. ``queue``: where its time counts besides, None for
+        an alias."""
         stats = self.stats
-        stored = 0
-        if collection.routed and name in collection.routed:
-            for word in data:
-                if not self.put(name, word, 0, expiry, False):
-                    break
-                stored += 1
-            return stored
-        if self.services.stopping:
-            stats.cmd_set += 1
-            return 0
-        clock = self.clock
-        began = clock.monotonic()
-        queue = collection.need(name)
-        try:
-            while stored < len(data):
-                count, commit = queue.put_many(data[stored:] if stored else data, expiry)
-                if count == 0:
-                    break
-                stored += count
-                if commit is None:
-                    stats.total_items += count
-                else:
-                    waited.append((commit, count))
-        finally:
-            stats.cmd_set += stored if stored == len(data) else stored + 1
-        if stored:
-            spent = int((clock.monotonic() - began) * 1000000) // stored
-            for _ in range(stored):
-                stats.set_latency_usec.add(spent)
-                queue.stats.set_latency_usec.add(spent)
-        return stored
+        stats.total_items += stored
+        spent = int((self.clock.monotonic() - began) * 1000000)
+        stats.set_latency_usec.add(spent)
+        if queue is not None:
+            queue.stats.set_latency_usec.add(spent)
 
     def refuses_size(self, name, size):
         """True if every queue that a put of that name goes to takes no item of that many bytes."""
@@ -260,6 +345,29 @@ class Session:
         """Look at the head. -> Item or None."""
         self.stats.cmd_peek += 1
         return self._obtain(name, timeout, False, True, False)
+
+    def monitor(self, name, timeout, most):
+        """Yield items as open reads, each as soon as it is there, until ``timeout`` ms have passed, ``most`` are yielded
+        (negative: no limit of its own) or as many are open as may be (spec memcache 4.4). Raises Refusal."""
+        self.check_reads(name)
+        self.collection.check_readable(name)
+        self.check_dequeue(name)
+        self.stats.cmd_monitor += 1
+        clock = self.clock
+        connection = self.connection
+        deadline = clock.monotonic() + timeout / 1000
+        sent = 0
+        while (sent != most or most < 0) and self.open_count(name) < self.max_open and not connection.gone:
+            left = deadline - clock.monotonic()
+            if left <= 0 or timeout <= 0 or self.services.reads_blocked:
+                break
+            item = self.monitor_step(name, left * 1000)
+            if item is None:
+                break
+            sent += 1
+            yield item
+            if sent % MONITORED == 0:
+                connection.pause()
 
     def monitor_step(self, name, timeout, opening=True):
         """One fetch of a monitor, always an open read, or of a thrift get. -> Item or None.
@@ -410,6 +518,11 @@ class Session:
             if commit is not None:
                 self.connection.wait_for(commit)
 
+    def confirm_all(self, name):
+        """Confirm all open reads of that queue."""
+        if self.reads is not None:
+            self.confirm(name, self.reads.count(name))
+
     def abort(self, name):
         """Put the oldest open read of that queue back."""
         if self.reads is not None:
@@ -421,6 +534,12 @@ class Session:
         """Delete the queue of that name. Nothing happens to an alias, nor to the queue that it hides."""
         if name not in self.collection.aliases:
             self._free(self.collection.delete(name))
+
+    def check_flush(self, name):
+        """Raise Refusal if this client may not flush that queue."""
+        self.check_writes(name)
+        if self.collection.lookup(name) is not None:
+            self.check_dequeue(name)
 
     def flush(self, name):
         """Remove the items that wait now; open reads stay open (D57)."""

@@ -13,8 +13,6 @@ NAME_REQUIRED = b'CLIENT_ERROR queue name required'
 DECIMALS = 4097
 _DECIMAL = [b'%d' % number for number in range(DECIMALS)]
 
-TURN = 64                   # items of a monitor after which others get their turn
-
 
 # -- words ---------------------------------------------------------------------------------------------------------
 
@@ -178,25 +176,8 @@ def do_monitor(session, request):
         raise RequestError(b'CLIENT_ERROR queue name and seconds required')
     seconds = i32(words[2])
     most = session.max_open if len(words) < 4 else i32(words[3])
-    session.check_reads(name)
-    session.collection.check_readable(name)
-    session.check_dequeue(name)
-    session.stats.cmd_monitor += 1
-    clock = session.clock
-    connection = session.connection
-    deadline = clock.monotonic() + seconds
-    sent = 0
-    while (sent != most or most < 0) and session.open_count(name) < session.max_open and not connection.gone:
-        left = deadline - clock.monotonic()
-        if left <= 0 or seconds <= 0 or session.services.reads_blocked:
-            break
-        item = session.monitor_step(name, left * 1000)
-        if item is None:
-            break
-        sent += 1
-        connection.write(_value(request, name, item, LINE_END_AND_END))
-        if sent % TURN == 0:
-            connection.pause()
+    for item in session.monitor(name, seconds * 1000, most):
+        session.connection.write(_value(request, name, item, LINE_END_AND_END))
     return END
 
 

@@ -1,5 +1,5 @@
-/* Requests to write and replies to check, for three servers: memcached (a key for each item), kestrel (the
- * same protocol, a queue instead of a key) and redis (LPUSH, RPOP, BRPOP). No sockets here.
+/* Requests to write and replies to check, for memcached (a key for each item), kestrel (the same protocol, a
+ * queue instead of a key), kestrel's text port and redis (LPUSH, RPOP, BRPOP). No sockets here.
  *
  * A reply is compared with the only bytes it may consist of, as far as it has come: a wrong one is noticed at
  * its first wrong byte and never waited for.
@@ -12,7 +12,7 @@
 
 #include "item.h"
 
-enum server { MEMCACHED, KESTREL, REDIS };
+enum server { MEMCACHED, KESTREL, REDIS, TEXT };
 enum kind { PUT, GET };
 enum verdict { REPLY_PARTIAL, REPLY_STORED, REPLY_ITEM, REPLY_MISS, REPLY_WRONG };
 
@@ -24,6 +24,7 @@ struct dialect {
     unsigned queues;        /* the item with number n goes to queue n % queues */
     long block_ms;          /* gets wait this long for an item; 0: they do not wait */
     size_t size;            /* of an item's data */
+    unsigned batch;         /* text: items of one put */
     uint64_t seed;
 };
 
@@ -114,22 +115,46 @@ static size_t memcache_request(const struct dialect *d, char *at, enum kind kind
     return n + put_text(at + n, "\r\n");
 }
 
+static size_t text_request(const struct dialect *d, char *at, enum kind kind, const char *key,
+                           size_t key_length, uint64_t number)
+{
+    size_t n = put_text(at, kind == PUT ? "put " : "get ");
+    unsigned i;
+    memcpy(at + n, key, key_length);
+    n += key_length;
+    if (kind == PUT) {
+        n += put_text(at + n, ":\n");
+        for (i = 0; i < d->batch; i++) {
+            item_fill(at + n, d->size, d->seed, number + i, 1);
+            n += d->size;
+            at[n++] = '\n';
+        }
+    } else if (d->block_ms) {
+        at[n++] = ' ';
+        n += put_decimal(at + n, (uint64_t)d->block_ms);
+    }
+    at[n++] = '\n';
+    return n;
+}
+
 /* No request is longer than this. */
 static size_t request_max(const struct dialect *d)
 {
-    return 2 * KEY_MAX + 256 + d->size;
+    return 2 * KEY_MAX + 256 + d->batch * (d->size + 1);
 }
 
 static size_t put_request(const struct dialect *d, char *at, enum kind kind, uint64_t number)
 {
     char key[KEY_MAX + 24];
     size_t key_length = put_key(d, key, number), n;
+    if (d->server == TEXT)
+        return text_request(d, at, kind, key, key_length, number);
     if (d->server == REDIS)
         n = redis_request(d, at, kind, key, key_length);
     else
         n = memcache_request(d, at, kind, key, key_length);
     if (kind == PUT) {
-        item_fill(at + n, d->size, d->seed, number);
+        item_fill(at + n, d->size, d->seed, number, 0);
         n += d->size;
         n += put_text(at + n, "\r\n");
     }
@@ -180,6 +205,8 @@ static size_t put_item_header(const struct dialect *d, char *at, uint64_t number
 {
     char key[KEY_MAX + 24];
     size_t key_length = put_key(d, key, number), n = 0;
+    if (d->server == TEXT)
+        return put_text(at, ":");
     if (d->server != REDIS) {
         n += put_text(at, "VALUE ");
         memcpy(at + n, key, key_length);
@@ -203,8 +230,9 @@ static enum verdict check_item(const struct dialect *d, const char *reply, size_
                                struct reply *found)
 {
     static char header[2 * KEY_MAX + 128];
-    const char *miss = d->server != REDIS ? "END\r\n" : d->block_ms ? "*-1\r\n" : "$-1\r\n";
-    const char *tail = d->server != REDIS ? "\r\nEND\r\n" : "\r\n";
+    int is_text = d->server == TEXT;
+    const char *miss = is_text ? "*\n" : d->server != REDIS ? "END\r\n" : d->block_ms ? "*-1\r\n" : "$-1\r\n";
+    const char *tail = is_text ? "\n" : d->server != REDIS ? "\r\nEND\r\n" : "\r\n";
     size_t miss_length = strlen(miss), header_length, tail_length = strlen(tail);
     const char *data;
     int is_miss = begins(reply, length, miss, miss_length), is_item;
@@ -223,9 +251,9 @@ static enum verdict check_item(const struct dialect *d, const char *reply, size_
     if (is_item <= 0 || length < header_length + d->size)
         return REPLY_PARTIAL;
     data = reply + header_length;
-    found->number = item_number(data);
+    found->number = item_number(data, is_text);
     found->wrong = "the data of an item of this run, byte for byte";
-    if (!item_matches(data, d->size, d->seed, found->number))
+    if (!item_matches(data, d->size, d->seed, found->number, is_text))
         return REPLY_WRONG;
     found->wrong = "the item that was asked for";
     if (d->server == MEMCACHED && found->number != asked)
@@ -252,18 +280,24 @@ static enum verdict check_reply(const struct dialect *d, enum kind kind, uint64_
         return check_item(d, reply, length, asked, found);
     if (d->server == REDIS)
         return check_count(reply, length, found);
+    if (d->server == TEXT) {
+        static char stored[24];
+        stored[0] = '+';
+        strcpy(stored + 1 + put_decimal(stored + 1, d->batch), "\n");
+        return check_fixed(reply, length, stored, REPLY_STORED, found);
+    }
     return check_fixed(reply, length, "STORED\r\n", REPLY_STORED, found);
 }
 
 /* A request without effect and the begin of its one-line answer: tells that a connection is served. */
 static const char *hello_request(const struct dialect *d)
 {
-    return d->server == REDIS ? "PING\r\n" : "version\r\n";
+    return d->server == REDIS ? "PING\r\n" : d->server == TEXT ? "version\n" : "version\r\n";
 }
 
 static const char *hello_reply(const struct dialect *d)
 {
-    return d->server == REDIS ? "+PONG" : "VERSION ";
+    return d->server == REDIS ? "+PONG" : d->server == TEXT ? ":" : "VERSION ";
 }
 
 #endif

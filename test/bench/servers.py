@@ -24,7 +24,7 @@ SPARE_FILES = 500
 KESTREL_CONFIG = """\
 [server]
 memcache_listen_port = {port}
-text_listen_port = none
+text_listen_port = {text_port}
 thrift_listen_port = none
 queue_path = {folder}/spool
 status_file = {folder}/status
@@ -246,6 +246,8 @@ class Kestrel(Server):
         self.tree = tree
         self.python = python
         self.spool = folder and os.path.join(os.path.realpath(folder), 'spool')
+        # an older tree that is compared may have none
+        self.text_port = free_port() if os.path.exists(os.path.join(tree, 'kestrel/handlers/text.py')) else None
         self._settings = {'sync_journal': 'never', **(settings or {})}
         self._fill = fill
 
@@ -258,7 +260,8 @@ class Kestrel(Server):
         config = os.path.join(self.folder, 'kestrel.conf')
         default = '\n'.join(f'{key} = {value}' for key, value in self._settings.items())
         with open(config, 'w') as file:
-            file.write(KESTREL_CONFIG.format(port=self.port, folder=self.folder, default=default))
+            file.write(KESTREL_CONFIG.format(port=self.port, text_port=self.text_port or 'none',
+                                             folder=self.folder, default=default))
         return [self.python, '-m', 'kestrel', '-f', config]
 
     def environment(self):

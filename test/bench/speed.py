@@ -12,6 +12,7 @@ from load import new_seed
 ITEM = 1024
 CLIENTS = 100
 PIPELINED_CLIENTS, PIPELINE = 20, 16
+BATCH = 100
 
 # How long a consumer of a flood waits for an item (ms), as the original's flood program does.
 FLOOD_WAIT = 1000
@@ -45,6 +46,12 @@ ROWS = (
         {'compiled': 0.25, 'pure': 0.13}),
     Row('pipelined', f'puts, {PIPELINE} deep, {PIPELINED_CLIENTS} clients', 'pipelined', 'rate', 'pipelined',
         {'compiled': 0.20}),
+    Row('text_put', f'put on the text port, {CLIENTS} clients', 'text', 'rate', 'put',
+        {'compiled': 0.40, 'pure': 0.24}),
+    Row('text_get', f'get on the text port, {CLIENTS} clients', 'text', 'rate', 'get',
+        {'compiled': 0.40, 'pure': 0.24}),
+    Row('text_batch', f'puts of {BATCH} items on the text port, {CLIENTS} clients, items', 'batch', 'rate', 'put',
+        {'compiled': 1.50, 'pure': 0.90}),
     Row('single', 'put, one client, median latency', 'single', 'median_us', 'single',
         {'compiled': 1.3, 'pure': 2.0}),
 )
@@ -85,6 +92,20 @@ def measure_pipelined(generator, server, counts):
     return {'pipelined': result}
 
 
+def measure_text(generator, server, counts):
+    work = {'proto': 'text', 'port': server.text_port, 'count': counts.clients, 'size': ITEM,
+            'connections': CLIENTS, 'seed': new_seed()}
+    return {'text_' + mode: generator.run(server, mode=mode, **work) for mode in ('put', 'get')}
+
+
+def measure_batch(generator, server, counts):
+    work = {'proto': 'text', 'port': server.text_port, 'count': counts.clients, 'size': ITEM,
+            'connections': CLIENTS, 'seed': new_seed()}
+    result = generator.run(server, mode='put', batch=BATCH, **work)
+    generator.run(server, mode='get', **work)
+    return {'text_batch': result}
+
+
 def measure_single(generator, server, counts):
     work = {'count': counts.single, 'size': ITEM, 'connections': 1, 'seed': new_seed()}
     result = generator.run(server, mode='put', **work)
@@ -93,7 +114,8 @@ def measure_single(generator, server, counts):
 
 
 GROUPS = {'clients': measure_clients, 'flood': measure_flood, 'pipelined': measure_pipelined,
-          'single': measure_single}
+          'text': measure_text, 'batch': measure_batch, 'single': measure_single}
+TEXT_GROUPS = ('text', 'batch')
 
 
 def figure(row, result):
@@ -106,6 +128,8 @@ def groups_of(server, rows):
         wanted = {row_named(row.base).group for row in rows}
     else:
         wanted = {row.group for row in rows}
+    if getattr(server, 'text_port', None) is None:
+        wanted -= {*TEXT_GROUPS}
     return [name for name in GROUPS if name in wanted]
 
 

@@ -198,10 +198,10 @@ class TestConsoles(unittest.TestCase):
         settings = config.load(str(DEVELOPMENT_CONFIG)).server
         self.assertEqual('127.0.0.1', settings.listen_address)
         self.assertEqual(DOCUMENTED_PORT, settings.memcache_listen_port)
-        own = r'^(memcache_listen_port|queue_path|status_file)\s*=.*\n'
+        own = r'^(memcache_listen_port|text_listen_port|queue_path|status_file)\s*=.*\n'
         text = re.sub(own, '', DEVELOPMENT_CONFIG.read_text(), flags=re.M)
         head, section, rest = text.partition('[server]\n')
-        ours = 'memcache_listen_port = $port\nqueue_path = $spool\nstatus_file = $status\n'
+        ours = 'memcache_listen_port = $port\ntext_listen_port = $text_port\nqueue_path = $spool\nstatus_file = $status\n'
         return head + section + ours + rest
 
     def _make_programs(self, server):

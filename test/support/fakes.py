@@ -347,6 +347,7 @@ class World:
         self.numbers = itertools.count(1)
 
     def client(self, handler=MemcacheHandler):
+        """A client; ``handler`` is that of the port it comes to."""
         number = next(self.numbers)
         connection = FakeConnection(self.hub, number)
         self.hub.connections.append(connection)

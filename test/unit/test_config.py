@@ -256,7 +256,7 @@ class TableTest(ConfigTestCase):
 
     def test_what_is_not_built(self):
         for section, key, raw, remedy in [
-                ('server', 'text_listen_port', '22134', 'write none or leave the key out'),
+                ('server', 'thrift_listen_port', '22134', 'write none or leave the key out'),
                 ('server', 'busy_poll', '50us', 'write none or leave the key out'),
                 ('admin', 'http_port', '2223', 'write none or leave the key out'),
                 ('admin', 'listen_address', '10.0.0.1', 'write none or leave the key out'),
@@ -313,9 +313,9 @@ class InheritanceTest(ConfigTestCase):
         self.assertNotEqual(one.queue(b'a'), two.queue(b'c'))
 
     def test_ports_that_stay_closed_are_warned_of(self):
-        loaded = self.load('[server]\ntext_listen_port = 2222\nthrift_listen_port = none\n')
+        loaded = self.load('[server]\nthrift_listen_port = 2229\n')
         self.assertEqual(loaded.warnings, [
-            f'{self.path}: line 2: [server] text_listen_port: the text port is not built yet;'
+            f'{self.path}: line 2: [server] thrift_listen_port: the thrift port is not built yet;'
             ' it stays closed'])
 
     def test_names(self):
