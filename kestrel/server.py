@@ -110,8 +110,6 @@ class KestrelServer:
     def load(self):
         """Bind the ports, lock the spool and replay it (D28). Raises StartError."""
         settings = self.config.server
-        for warning in self.config.warnings:
-            self.log.warning('%s', warning)
         try:
             # the ports are bound before anything is replayed or changed on disk, and listen after that
             for protocol, _ in PROTOCOLS:
@@ -245,8 +243,6 @@ class KestrelServer:
             self.logging.apply(self.config.logging)
             return self._not_reloaded(error)
         self.config = new
-        for warning in new.warnings:
-            self.log.warning('%s', warning)
         in_force = self.services.settings
         changed = [key for key, value in vars(new.server).items() if value != getattr(in_force, key)]
         if changed:

@@ -14,8 +14,10 @@ from thrift.transport.TTransport import TMemoryBuffer
 from kestrel import __version__, report
 from kestrel.batches import Batches
 from kestrel.errors import BadName, Refusal
+from kestrel.handlers.handler import Handler
+from kestrel.protocol.parser import ForeignProtocol
 from kestrel.protocol.thrift import (
-    CALL, EXCEPTION, REPLY, BadStruct, NotThrift, Numbers, Strings, StructWalk, ThriftParser, framed, message_head,
+    CALL, EXCEPTION, REPLY, BadStruct, Numbers, Strings, StructWalk, ThriftParser, framed, message_head,
     read_i32, read_message, read_numbers, read_string, read_strings)
 from kestrel.queue_collection import BAD_NAME, check_no_cr
 from kestrel.thrift_gen import Kestrel
@@ -29,7 +31,6 @@ except ImportError:
 
 FRAME_EXTRA = 1048576       # bytes that a frame may have beyond max_request_size (D6)
 WALK = 10000                # fields and elements of a frame after which others get their turn
-TURN = 64                   # requests of one receive after which others get their turn
 JOINED = 256                # items of a get that are one piece of the reply
 
 UPGRADE = b'__can__finagle__trace__v3__'
@@ -65,52 +66,34 @@ def application_error(kind, message):
     return _encode_slowly(TApplicationException(kind, message.decode('latin-1')))
 
 
-class ThriftHandler:
-    """Runs the requests of one connection, strictly one after the other."""
+class ThriftHandler(Handler):
+    """Runs the requests of one connection.
+
+    upgraded  bool: finagle's headers stand before its messages
+    batch     read_ids.Batch: the reads that the request under way has opened, or None
+    """
 
     def __init__(self, session, connection, services):
-        self.session = session
-        self.connection = connection
-        self.services = services
-        self.parser = ThriftParser(services.settings.max_request_size + FRAME_EXTRA)
+        super().__init__(session, connection, services, ThriftParser(services.settings.max_request_size + FRAME_EXTRA))
         self.batches = Batches(session, services.read_ids)
         self.upgraded = False
-        self.block = 0              # number of the last frame that has come in pieces and is whole
-        self.batch = None           # the reads that the request under way has opened
+        self.batch = None
 
-    def wants(self):
-        """Bytes still missing of the present frame, 0 outside one."""
-        return self.parser.wants()
-
-    def receive(self, data):
-        """Run every complete request of what has arrived. -> false when the connection is to be closed."""
+    def run(self):
         parser = self.parser
-        connection = self.connection
-        ran = 0
-        try:
-            parser.feed(data)
-            while parser.next():
-                if parser.block != self.block:
-                    self.block = parser.block
-                    connection.block_is_whole()
-                ran += 1
-                if ran % TURN == 0:
-                    connection.pause()
-                if connection.gone:
-                    return False
-                message, method, arguments = self._read(parser.take())
-                if method is not None:
-                    self._call(message, method, arguments)
-        except NotThrift as error:
-            self.services.control.note_foreign(connection.address, error.protocol)
-            return False
-        return not connection.gone
+        message, method, arguments = self._read(parser.take())
+        if method is not None:
+            self._call(message, method, arguments)
+
+    def tell_last(self, line):
+        """Whatever it is, there is no message that it could be the answer to."""
+        return False
 
     # -- requests --------------------------------------------------------------------------------------------------
 
     def _read(self, frame):
-        """-> (Message, Method, its arguments); the Method is None if the request is answered already. Raises NotThrift
-        if not even its method can be read.
+        """-> (Message, Method, its arguments); the Method is None if the request is answered already. Raises
+        ForeignProtocol if not even its method can be read.
 
         Nothing keeps the frame when this has returned, but lists of items and ids: a get may wait for long.
         """
@@ -120,16 +103,16 @@ class ThriftHandler:
             begin = self._read_header(frame)
         message = read_message(frame, begin)
         if message is None:
-            raise NotThrift('frames without a message of the binary protocol')
+            raise ForeignProtocol('frames without a message of the binary protocol')
         name = message.name
         method = METHODS.get(name)
         arguments = None
         try:
-            fields = self._walk(frame, message.end).fields
+            walk = self._walk(frame, message.end)
             if message.kind != CALL:
                 raise BadStruct('this is not a call')
             if method is not None:
-                arguments = method.arguments(frame, fields)
+                arguments = method.arguments(frame, walk.fields)
         except BadStruct as error:
             method = None
             self._refuse(message, PROTOCOL_ERROR, b'bad request: ' + error.why.encode('ascii'))
@@ -147,11 +130,12 @@ class ThriftHandler:
             header = self._walk(frame, 0)
             kind, pos = header.fields.get(CLIENT_ID, (0, 0))
             if kind == TType.STRUCT:
-                kind, pos = self._walk(frame, pos).fields.get(CLIENT_ID_NAME, (0, 0))
+                walk = self._walk(frame, pos)
+                kind, pos = walk.fields.get(CLIENT_ID_NAME, (0, 0))
                 if kind == TType.STRING:
                     self.session.client_id = read_string(frame, pos).decode('utf-8', 'replace')
         except BadStruct as error:
-            raise NotThrift('frames without a RequestHeader after its upgrade') from error
+            raise ForeignProtocol('frames without a RequestHeader after its upgrade') from error
         return header.end
 
     def _walk(self, frame, begin):
@@ -163,7 +147,7 @@ class ThriftHandler:
 
     def _call(self, message, method, arguments):
         try:
-            pieces = method.run(self, arguments)
+            pieces = method.function(self, arguments)
         except Refusal as error:
             self._refuse(message, INTERNAL_ERROR, error.reason)
         except Exception:
@@ -188,14 +172,14 @@ class ThriftHandler:
         """Send a reply, whose body is a list of bytes."""
         if self.upgraded:
             head = EMPTY_STRUCT + head
-        write = self.connection.write
+        connection = self.connection
         first = pieces[0]
         if len(pieces) == 1:
-            write(framed(head, seqid, first))
+            connection.write(framed(head, seqid, first))
             return
-        write(framed(head, seqid, first, sum([len(piece) for piece in pieces]) - len(first)))
+        connection.write(framed(head, seqid, first, sum([len(piece) for piece in pieces]) - len(first)))
         for number in range(1, len(pieces)):
-            write(pieces[number])
+            connection.write(pieces[number])
             # what is sent is not kept
             pieces[number] = None
 
@@ -252,7 +236,8 @@ def _item_pieces(items, ids):
     for begin in range(0, len(items), JOINED):
         some = []
         for number in range(begin, min(begin + JOINED, len(items))):
-            shown.data = items[number].data
+            item = items[number]
+            shown.data = item.data
             if ids is not None:
                 shown.id = ids[number]
             some.append(encode(shown))
@@ -346,10 +331,10 @@ MISSING = {TType.STRING: b'', TType.I32: 0, TType.LIST: Strings(b'', 0, 0), TTyp
 
 
 class Method:
-    """A method of the IDL: ``run(handler, arguments)`` -> the pieces of its result, which ``head`` stands before."""
+    """A method of the IDL: ``function(handler, arguments)`` -> the pieces of its result, which ``head`` stands before."""
 
-    def __init__(self, name, run):
-        self.run = run
+    def __init__(self, name, function):
+        self.function = function
         self.head = message_head(REPLY, name.encode('ascii'))
         specs = [spec for spec in getattr(Kestrel, name + '_args').thrift_spec if spec is not None]
         self.fields = {number: (kind, argument) for number, kind, argument, _, _ in specs}
@@ -366,7 +351,7 @@ class Method:
         return found
 
 
-METHODS = {name.encode('ascii'): Method(name, run) for name, run in (
+METHODS = {name.encode('ascii'): Method(name, function) for name, function in (
     ('put', do_put),
     ('get', do_get),
     ('confirm', do_confirm),

@@ -1,11 +1,12 @@
 cimport cython
 
+from kestrel.protocol.parser cimport Parser
+
 cdef int STOP
 cdef int STRING
 cdef int STRUCT
 cdef int MAP
 cdef int DEEPEST
-cdef int SMALL_PIECE
 cdef tuple _WIDTH
 cdef tuple _LEAST
 cdef object _length
@@ -13,25 +14,16 @@ cdef object _head
 cdef object _seqid
 
 
-cdef class ThriftParser:
+cdef class ThriftParser(Parser):
     cdef public long long max_frame
     cdef public bytes frame
-    cdef bytes buffer
-    cdef Py_ssize_t pos
-    cdef public long long block
-    cdef public long long size
     cdef long long missing
-    cdef list chunks
-    cdef public long long held
 
-    cpdef feed(self, bytes data)
-    @cython.locals(buffer=bytes, start=Py_ssize_t, available=Py_ssize_t, begin=Py_ssize_t, size='long long')
+    @cython.locals(buffer=bytes, start=Py_ssize_t, available=Py_ssize_t, size='long long')
     cpdef bint next(self) except -1
-    @cython.locals(buffer=bytes, available=Py_ssize_t, taken=Py_ssize_t)
     cpdef take(self)
+    @cython.locals(buffer=bytes, available=Py_ssize_t, taken=Py_ssize_t)
     cdef bint _continue_frame(self) except -1
-    cdef _keep(self, bytes piece)
-    cdef bint _starve(self) except -1
     cpdef long long wants(self)
 
 

@@ -11,6 +11,8 @@ what is read afterwards lies where the walk has found it.
 
 from struct import Struct, unpack_from
 
+from kestrel.protocol.parser import ForeignProtocol, Parser
+
 STOP = 0
 BOOL = 2
 BYTE = 3
@@ -31,7 +33,6 @@ EXCEPTION = 3
 VERSION = 0x80010000
 DEEPEST = 64                # levels of structs and containers below the arguments (D55)
 LONGEST_METHOD = 8192       # bytes; a reply repeats the name
-SMALL_PIECE = 4096
 
 # By type: bytes of a value, 0 if they differ, -1 if there is no such type; the fewest bytes that a value can have.
 _WIDTH = (-1, -1, 1, 1, 8, -1, 2, -1, 4, -1, 8, 0, 0, 0, 0, 0)
@@ -44,14 +45,6 @@ _head = Struct('>II').pack
 _seqid = Struct('>i').pack
 
 
-class NotThrift(Exception):
-    """The bytes are not framed thrift, or the frame is too large; ``protocol`` says for people what they look like."""
-
-    def __init__(self, protocol):
-        super().__init__(protocol)
-        self.protocol = protocol
-
-
 class BadStruct(Exception):
     """A struct that cannot be parsed; ``why`` is for people, str."""
 
@@ -60,31 +53,22 @@ class BadStruct(Exception):
         self.why = why
 
 
-class ThriftParser:
+class ThriftParser(Parser):
     """The frames of one connection.
 
     frame      bytes, after a true ``next()``: a frame without its length, to be taken with ``take``
-    max_frame  int, bytes: a larger one is NotThrift (D6)
-    block, size, held  int: number of the present or last incomplete frame, its length, and the bytes kept of it
+    max_frame  int, bytes: a larger one is no thrift (D6)
     """
 
     def __init__(self, max_frame):
+        super().__init__()
         self.max_frame = max_frame
         self.frame = None
-        self.buffer = b''
-        self.pos = 0
-        self.block = 0
-        self.size = 0
-        self.missing = -1           # bytes of the present frame still to come; -1: its length is not known yet
         self.chunks = []
-        self.held = 0
-
-    def feed(self, data):
-        """Take what a receive gave, bytes."""
-        self.buffer = self.buffer + data if self.buffer else data
+        self.missing = -1           # bytes of the present frame still to come; -1: its length is not known yet
 
     def next(self):
-        """-> true when a whole frame is there, false when more bytes are needed. Raises NotThrift."""
+        """-> true when a whole frame is there, false when more bytes are needed. Raises ForeignProtocol."""
         if self.missing >= 0:
             return self._continue_frame()
         buffer = self.buffer
@@ -92,33 +76,27 @@ class ThriftParser:
         available = len(buffer) - start
         self.frame = None
         if available < 4:
-            if available and buffer[start] != 0:
-                # no frame may be so large: its sender need not send the rest of a length
-                self._check_first(buffer[start])
+            if available and buffer[start] * 16777216 > self.max_frame:
+                # its sender need not send the rest of a length to be told
+                raise ForeignProtocol(_guess(buffer[start:start + 4]))
             return self._starve()
         size = (buffer[start] * 16777216) + (buffer[start + 1] * 65536) + (buffer[start + 2] * 256) + buffer[start + 3]
         if size > self.max_frame or size == 0:
-            raise NotThrift(_guess(buffer[start:start + 4]))
-        begin = start + 4
+            raise ForeignProtocol(_guess(buffer[start:start + 4]))
+        self.pos = start + 4
         if available - 4 < size:
             self.block += 1
             self.size = size
             self.missing = size
-            self.pos = begin
             return self._continue_frame()
-        self.pos = begin + size
-        self.frame = buffer[begin:self.pos]
+        self.pos += size
+        self.frame = buffer[start + 4:self.pos]
         return True
 
     def take(self):
         """-> the frame, which is not kept here any longer."""
         frame, self.frame = self.frame, None
         return frame
-
-    def _check_first(self, byte):
-        """The first byte of a length that is not whole: is a frame beyond the limit to be seen already?"""
-        if byte * 16777216 > self.max_frame:
-            raise NotThrift(_guess(self.buffer[self.pos:self.pos + 4]))
 
     def _continue_frame(self):
         buffer = self.buffer
@@ -131,29 +109,11 @@ class ThriftParser:
             self.held += taken
         if self.missing > 0:
             return self._starve()
-        self.frame = self.chunks[0] if len(self.chunks) == 1 else b''.join(self.chunks)
-        if type(self.frame) is not bytes:
-            self.frame = bytes(self.frame)
+        self.frame = b''.join(self.chunks)
         self.chunks = []
         self.held = 0
         self.missing = -1
         return True
-
-    def _keep(self, piece):
-        """Small pieces are gathered: as objects of their own they take 40 bytes more each."""
-        chunks = self.chunks
-        if len(piece) >= SMALL_PIECE:
-            chunks.append(piece)
-        elif chunks and type(chunks[-1]) is bytearray:
-            chunks[-1].extend(piece)
-        else:
-            chunks.append(bytearray(piece))
-
-    def _starve(self):
-        """More bytes are needed. An idle connection keeps nothing of its last receive alive."""
-        self.buffer = self.buffer[self.pos:]
-        self.pos = 0
-        return False
 
     def wants(self):
         """How many bytes the present frame still needs, 0 outside one."""

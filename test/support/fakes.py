@@ -189,11 +189,14 @@ class FakeConnection(Connection):
         self.sent = b''
         self.pauses = 0
         self.on_pause = None        # called at each pause
+        self.on_write = None        # called with each reply
         self.parked = None          # (greenlet, deadline) while it waits
         self.committing = None      # its greenlet while it waits for an fsync
 
     def write(self, data):
         self.sent += data
+        if self.on_write is not None:
+            self.on_write(data)
 
     def flush(self):
         return False
