@@ -87,7 +87,7 @@ class TwoPortsTest(TextTest):
         self.client.expect(b'get bin\n', b'*\n')
 
     def test_open_reads_go_back_when_the_server_stops(self):
-        server = Server(CONFIG, protocols=['text'])
+        server = Server({'queues': {'other': {}}}, protocols=['text'])
         self.addCleanup(server.close)
         server.start()
         with server.client(protocol='text') as client:
@@ -95,6 +95,8 @@ class TwoPortsTest(TextTest):
             waiting = server.client(protocol='text')
             self.addCleanup(waiting.close)
             waiting.send(b'get other 60000\n')
+            with server.client() as other:
+                eventually(self, 'it waits', lambda: stats(other)['queue_other_waiters'] == '1')
             server.restart()
             self.assertEqual((client.recv_all(), waiting.recv_all()), (b'', b'*\n'))
         with server.client(protocol='text') as client:
