@@ -6,7 +6,7 @@ import re
 MODES = ('whole', 'bytes', 'split1', 'split2', 'split3', 'pipelined', 'followed')
 
 # A reference names a difference (D33) or a document and its section (memcache 4.1 row 8, queues 3).
-REFERENCE = re.compile(r'(D\d+|(memcache|text|queues|clients|config|journal) \d\S*( rows? [\d-]+)?)(, |$)')
+REFERENCE = re.compile(r'(D\d+|(memcache|text|thrift|queues|clients|config|journal) \d\S*( rows? [\d-]+)?)(, |$)')
 STEP = re.compile(r'([a-z])([><~!]) ?(.*)')
 SERVER_STEP = re.compile(r'server! (.*)')
 WAIT_STEP = re.compile(r'wait (until (\S+) (\S+)|[\d.]+)')
@@ -15,7 +15,9 @@ SETTING = re.compile(r'(\w+) = ([^,]+?)(?:, |$)')
 ESCAPE = re.compile(r'\\x([0-9a-f]{2})|\\([rnt\\])|\{q(?::(\d+))?\}|\{((?:[^{}]|\{[^{}]*\})+)\*(\d+)\}')
 LETTERS = {'r': '\r', 'n': '\n', 't': '\t', '\\': '\\'}
 
-PROTOCOLS = ('memcache', 'text')
+PROTOCOLS = ('memcache', 'text', 'thrift')
+# Of binary protocols: hex digits, text in quotes, brackets.
+TOKEN = re.compile(r'\s*(?:([0-9a-f]{2})|"([^"]*)"|([\[\]]))')
 ACTIONS = {'closed', 'gone', 'quiet', 'fin', 'rst', 'close', 'connect', 'took', 'one'}
 
 
@@ -94,6 +96,30 @@ def expand(text, queue):
             return ESCAPE.sub(replacement, unit) * int(count)
         return queue.ljust(int(width or 0), 'x')
     return ESCAPE.sub(replacement, text).encode('latin-1')
+
+
+def expand_binary(text, queue):
+    """The same on a thrift connection: ``0b 0001 ["{q}"]`` is hex digits, text in quotes, and brackets for a length of four
+    bytes before what is in them."""
+    parts = [b'']
+    position = 0
+    text = text.rstrip()
+    while position < len(text):
+        match = TOKEN.match(text, position)
+        if not match:
+            raise ValueError(f'neither hex digits, nor text in quotes, nor a bracket: {text[position:]}')
+        position = match.end()
+        digits, quoted, bracket = match.groups()
+        if bracket == '[':
+            parts.append(b'')
+        elif bracket == ']':
+            inner = parts.pop()
+            parts[-1] += len(inner).to_bytes(4, 'big') + inner
+        else:
+            parts[-1] += bytes.fromhex(digits) if digits else expand(quoted, queue).decode('latin-1').encode('utf-8')
+    if len(parts) > 1:
+        raise ValueError('a bracket is not closed')
+    return parts[0]
 
 
 def _title(text):
