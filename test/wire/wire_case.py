@@ -3,6 +3,8 @@
 import dataclasses
 import re
 
+from support.notation import binary
+
 MODES = ('whole', 'bytes', 'split1', 'split2', 'split3', 'pipelined', 'followed')
 
 # A reference names a difference (D33) or a document and its section (memcache 4.1 row 8, queues 3).
@@ -16,8 +18,6 @@ ESCAPE = re.compile(r'\\x([0-9a-f]{2})|\\([rnt\\])|\{q(?::(\d+))?\}|\{((?:[^{}]|
 LETTERS = {'r': '\r', 'n': '\n', 't': '\t', '\\': '\\'}
 
 PROTOCOLS = ('memcache', 'text', 'thrift')
-# Of binary protocols: hex digits, text in quotes, brackets.
-TOKEN = re.compile(r'\s*(?:([0-9a-f]{2})|"([^"]*)"|([\[\]]))')
 ACTIONS = {'closed', 'gone', 'quiet', 'fin', 'rst', 'close', 'connect', 'took', 'one'}
 
 
@@ -99,27 +99,8 @@ def expand(text, queue):
 
 
 def expand_binary(text, queue):
-    """The same on a thrift connection: ``0b 0001 ["{q}"]`` is hex digits, text in quotes, and brackets for a length of four
-    bytes before what is in them."""
-    parts = [b'']
-    position = 0
-    text = text.rstrip()
-    while position < len(text):
-        match = TOKEN.match(text, position)
-        if not match:
-            raise ValueError(f'neither hex digits, nor text in quotes, nor a bracket: {text[position:]}')
-        position = match.end()
-        digits, quoted, bracket = match.groups()
-        if bracket == '[':
-            parts.append(b'')
-        elif bracket == ']':
-            inner = parts.pop()
-            parts[-1] += len(inner).to_bytes(4, 'big') + inner
-        else:
-            parts[-1] += bytes.fromhex(digits) if digits else expand(quoted, queue).decode('latin-1').encode('utf-8')
-    if len(parts) > 1:
-        raise ValueError('a bracket is not closed')
-    return parts[0]
+    """The same on a thrift connection, see support.notation."""
+    return binary(text, lambda quoted: expand(quoted, queue).decode('latin-1').encode('utf-8'))
 
 
 def _title(text):
