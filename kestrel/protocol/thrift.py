@@ -75,12 +75,17 @@ class ThriftParser(Parser):
         start = self.pos
         available = len(buffer) - start
         self.frame = None
+        if available == 0:
+            return self._starve()
+        # compiled, a byte times so much would not fit into an int
+        size = buffer[start]
+        size *= 16777216
         if available < 4:
-            if available and buffer[start] * 16777216 > self.max_frame:
+            if size > self.max_frame:
                 # its sender need not send the rest of a length to be told
                 raise ForeignProtocol(_guess(buffer[start:start + 4]))
             return self._starve()
-        size = (buffer[start] * 16777216) + (buffer[start + 1] * 65536) + (buffer[start + 2] * 256) + buffer[start + 3]
+        size += (buffer[start + 1] * 65536) + (buffer[start + 2] * 256) + buffer[start + 3]
         if size > self.max_frame or size == 0:
             raise ForeignProtocol(_guess(buffer[start:start + 4]))
         self.pos = start + 4

@@ -6,8 +6,10 @@ from thrift.Thrift import TMessageType
 
 from kestrel import __version__
 from kestrel.errors import JournalError
+from kestrel.handlers.thrift import _encode_slowly, encode
 from kestrel.journal.sync import Commit
-from kestrel.thrift_gen.ttypes import Status
+from kestrel.thrift_gen import Kestrel
+from kestrel.thrift_gen.ttypes import Item, QueueInfo, Status
 from support.fakes import FakeConfig, World
 from support.thrift_calls import UPGRADE, UPGRADED, Failure, call, framed, header, message, result, split
 
@@ -724,6 +726,15 @@ class ClientIdTest(ThriftTest):
             self.upgrade()
             self.assertEqual(self.client.ask(framed(content + (b'x' if content == b'\0' else b''))), b'')
             self.assertFalse(self.client.open)
+
+
+class CodecTest(unittest.TestCase):
+
+    def test_with_and_without_the_c_module(self):
+        for struct in (Item(b'a\0\xff', 2 ** 62), Item(b'', 0), Kestrel.put_result(-1), Kestrel.get_version_result('3.0.0'),
+                       Kestrel.peek_result(QueueInfo(None, 1, 2, 3, 4, 5, 6)), Kestrel.peek_result(QueueInfo(b'x', 1, 2, 3, 4, 5, 6)),
+                       Kestrel.current_status_result(Status.UP)):
+            self.assertEqual(encode(struct), _encode_slowly(struct))
 
 
 if __name__ == '__main__':

@@ -7,10 +7,11 @@ import unittest
 
 from kestrel.protocol.parser import ForeignProtocol
 from kestrel.protocol.thrift import (
-    DEEPEST, LONGEST_METHOD, BadStruct, StructWalk, ThriftParser, framed, message_head, read_message, read_numbers,
-    read_strings)
+    BadStruct, StructWalk, ThriftParser, framed, message_head, read_message, read_numbers, read_strings)
 
 LIMIT = 100000
+DEEPEST = 64                # levels that a struct may have
+LONGEST_METHOD = 8192
 DEEP = 200000               # levels that end the library's C codec
 
 
