@@ -1,15 +1,19 @@
 """The thrift port's methods, ids and errors (spec thrift 2-5, 7, D1, D14, D30, D34, D55, D70)."""
 
+import subprocess
+import sys
 import unittest
+from unittest import mock
 
 from thrift.Thrift import TMessageType
 
-from kestrel import __version__
-from kestrel.errors import JournalError
+from kestrel import __version__, server
+from kestrel.errors import JournalError, StartError
 from kestrel.handlers.thrift import _encode_slowly, encode
 from kestrel.journal.sync import Commit
 from kestrel.thrift_gen import Kestrel
 from kestrel.thrift_gen.ttypes import Item, QueueInfo, Status
+from support.environment import process_environment
 from support.fakes import FakeConfig, World
 from support.thrift_calls import UPGRADE, UPGRADED, Failure, call, framed, header, message, result, split
 
@@ -735,6 +739,21 @@ class CodecTest(unittest.TestCase):
                        Kestrel.peek_result(QueueInfo(None, 1, 2, 3, 4, 5, 6)), Kestrel.peek_result(QueueInfo(b'x', 1, 2, 3, 4, 5, 6)),
                        Kestrel.current_status_result(Status.UP)):
             self.assertEqual(encode(struct), _encode_slowly(struct))
+
+
+class LibraryTest(unittest.TestCase):
+
+    def test_it_is_not_imported_before_the_port_needs_it(self):
+        code = 'import sys, kestrel.server; print([name for name in sys.modules if name.startswith("thrift")])'
+        done = subprocess.run([sys.executable, '-P', '-c', code], env=process_environment(), cwd='/', capture_output=True, text=True)
+        self.assertEqual(done.stdout, '[]\n', done.stderr)
+
+    def test_without_it_the_start_fails_and_says_how_to_get_it(self):
+        with mock.patch.dict(sys.modules, {'kestrel.handlers.thrift': None}):
+            with self.assertRaises(StartError) as caught:
+                server._thrift()
+        self.assertIn('thrift_listen_port', str(caught.exception))
+        self.assertIn('apt install python3-thrift', str(caught.exception))
 
 
 if __name__ == '__main__':
