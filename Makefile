@@ -21,7 +21,7 @@ TREE := build/tree-pypi/lib
 make_tree = $(1) setup.py -q build --parallel=2 --build-base=build/tree-$(2) --build-lib=build/tree-$(2)/lib \
             2>build/tree-$(2).log || { cat build/tree-$(2).log >&2; exit 1; }
 
-.PHONY: help run test test-rest test-long bench build clean venv tree-pypi tree-debian
+.PHONY: help run test test-rest test-long bench build thrift clean venv tree-pypi tree-debian
 
 help:
 	@echo "make run        start the server in the foreground, with $(CONFIG)"
@@ -31,6 +31,7 @@ help:
 	@echo "make test-long  the same with many more rounds of kill -9"
 	@echo "make bench      speed and size, against memcached and redis"
 	@echo "make build      compile kestrel into $(TREE)"
+	@echo "make thrift     make kestrel/thrift_gen from kestrel/kestrel.thrift"
 	@echo "make clean      remove build/, and with it the development spool"
 
 run: tree-pypi
@@ -46,6 +47,14 @@ bench: tree-pypi
 	    $(BENCH)
 
 build: tree-pypi
+
+# What the compiler makes is kept in the repository, with its version in each head; test_thrift_gen.py compares.
+thrift:
+	@command -v thrift >/dev/null || { echo "no thrift compiler: apt install thrift-compiler" >&2; exit 1; }
+	@rm -rf build/thrift
+	@mkdir -p build/thrift
+	thrift --gen py:slots -out build/thrift kestrel/kestrel.thrift
+	cp $(addprefix build/thrift/kestrel/,Kestrel.py ttypes.py constants.py) kestrel/thrift_gen
 
 clean:
 	rm -rf build dist *.egg-info

@@ -23,7 +23,6 @@ from kestrel.log import one_line
 # What is not built yet: (section, key) -> why a value other than the default, none or false is refused.
 # Whoever builds it deletes the row. The keys of [default] are those of [queues] [[name]] too.
 NOT_BUILT = {
-    ('server', 'thrift_listen_port'): 'the thrift port is not built yet',
     ('server', 'busy_poll'): 'busy polling is not built yet',
     ('zookeeper', 'host'): 'ZooKeeper is not built yet',
     ('admin', 'http_port'): 'the admin port is not built yet',
@@ -70,10 +69,9 @@ class Config:
     server, admin, zookeeper, logging   ``Settings`` with the keys of their sections
     queues     list of bytes: the queues that have a section, in the order of the file
     aliases    dict: alias (bytes) -> list of queue names (bytes); none of them leads back to itself
-    warnings   list of str, one line each, for the log
     """
 
-    def __init__(self, path, sections, default, queues, aliases, table, warnings):
+    def __init__(self, path, sections, default, queues, aliases, table):
         self.path = path
         self.server = sections['server']
         self.admin = sections['admin']
@@ -81,7 +79,6 @@ class Config:
         self.logging = sections['logging']
         self.queues = list(queues)
         self.aliases = aliases
-        self.warnings = warnings
         self._table = table
         self._default = default
         self._own = {}
@@ -270,7 +267,7 @@ class _Loader:
                       {settings.queue_name(name): values for name, values in queues.items()},
                       {settings.queue_name(name): values.get('destination_queues', [])
                        for name, values in aliases.items()},
-                      self.table, self._warnings(given))
+                      self.table)
         for key in TARGETS:
             self._check_targets(key, config, given['default'], queues)
         return config
@@ -397,11 +394,6 @@ class _Loader:
         if kind.endswith('_or_none') or kind.startswith('list_of'):
             return 'write none or leave the key out'
         return 'write false or leave the key out' if kind == 'boolean' else 'leave the key out'
-
-    def _warnings(self, given):
-        return [self.file.locate(f'{NOT_BUILT["server", key]}; it stays closed', ('server',), key)
-                for key in ('thrift_listen_port',)
-                if ('server', key) in NOT_BUILT and given['server'].get(key) is not None]
 
 
 def _suggest(name, known):

@@ -18,6 +18,7 @@ from kestrel.queue_items import QueueItems
 
 SLICE = 1000                # items a sweep takes in one step (D37), and a put that discards
 UNLIMITED = 9223372036854775807
+JOINED = 16384              # bytes: items from here on are written one by one, which spares a copy
 # What ``_heads_in_the_way`` says besides their number.
 NO_WAY = -1
 LATER = -3
@@ -148,6 +149,57 @@ class PersistentQueue(QueueItems):
             self._discard(discarded)
         self._enter(item, size)
         return True
+
+    def put_many(self, data, expiry):
+        """As ``put`` of the first of these, a list of bytes, and of as many more as go into the same write.
+        -> (how many, Commit or None); 0: the first is refused; -1: come back later, as ``put`` says with None.
+        Raises JournalError: none of them is stored.
+        """
+        size = len(data[0])
+        if self.discards or self.fanout_only or self.closed or size >= JOINED or self._full():
+            stored = self.put(data[0], 0, expiry, False)
+            if stored is None:
+                return -1, None
+            if stored is False:
+                return 0, None
+            return 1, None if stored is True else stored
+        now = self.clock.now_ms()
+        if self.items and self.stale(now):
+            self._sweep(now, min(SLICE, self.max_sweep))
+        if self.ages and (expiry == 0 or expiry > now + self.max_age):
+            expiry = now + self.max_age
+        journal = self.journal
+        if journal is not None:
+            if journal.total() >= self.compact_from:
+                self.compactor.look()
+            if self.bytes + self.tail_bytes >= self.max_memory_size and self.reader is None:
+                self._begin_read_behind()
+        items = []
+        room = self.max_items - self.count - len(self.tail)
+        total = self.bytes + self.tail_bytes
+        limit = self.max_size if self.reader is not None else min(self.max_size, self.max_memory_size)
+        for word in data:
+            size = len(word)
+            if size > self.max_item_size or size >= JOINED or room <= 0 or total >= limit:
+                break
+            items.append(Item(word, now, expiry))
+            room -= 1
+            total += size
+        if not items:
+            return 0, None
+        commit = None
+        if journal is not None:
+            journal.make_room()
+            file = journal.file
+            offsets = []
+            commit = journal.add_many(items, offsets)
+            if commit is not None or self.tail:
+                for item, offset in zip(items, offsets):
+                    self._put_behind_an_fsync(item, len(item.data), commit, file, offset)
+                return len(items), commit
+        for item in items:
+            self._enter(item, len(item.data))
+        return len(items), commit
 
     def _enter(self, item, size):
         """An item is in the queue now. ``item`` is None if it is left on disk."""

@@ -56,12 +56,11 @@ def _queue_values(queue):
         queue.count,
         queue.bytes,
         stats.put_items,
-        0 if queue.journal is None else queue.journal.size,
+        journal_size(queue),
         stats.expired_items,
         len(queue.items) - queue.voids,
         queue.mem_bytes,
-        # 0 while no data waits, and before the first removal (D42)
-        now - queue.last_taken if queue.bytes and queue.last_taken else 0,
+        age(queue, now),
         0 if head is None else now - head.add_time,
         stats.discarded,
         len(queue.waiters),
@@ -91,6 +90,16 @@ def stats_text(collection, name):
     if children is not None:
         text += b'%b_children %b\r\n' % (prefix, b','.join(children))
     return text
+
+
+def journal_size(queue):
+    """Bytes in the current journal file."""
+    return 0 if queue.journal is None else queue.journal.size
+
+
+def age(queue, now):
+    """ms since the item taken out last was added; 0 while no data waits, and before the first removal (D42)."""
+    return now - queue.last_taken if queue.bytes and queue.last_taken else 0
 
 
 def name_lines(collection, name):

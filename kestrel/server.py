@@ -30,12 +30,29 @@ REQUESTS_MAY_TAKE = 5.0     # seconds that running requests have to finish at th
 SHUTDOWN_DELAY = 0.1
 CLOSING_THREADS = 8
 
+
+def _thrift():
+    """-> ThriftHandler. Imported where its port is on; else the library need not be there. Raises StartError."""
+    try:
+        from kestrel.handlers.thrift import ThriftHandler
+    except ModuleNotFoundError as error:
+        raise StartError("thrift_listen_port: %s: apt install python3-thrift, or pip install thrift, or write none"
+                         % error) from error
+    return ThriftHandler
+
+
+def _thrift_handler(session, connection, services):
+    return _thrift()(session, connection, services)
+
+
 # The client ports, in the order of the log: (protocol, what runs the requests of one of its connections). The setting
 # of a port is <protocol>_listen_port.
 PROTOCOLS = (
     ('memcache', MemcacheHandler),
     ('text', TextHandler),
+    ('thrift', _thrift_handler),
 )
+HANDLERS = dict(PROTOCOLS)
 
 
 class KestrelServer:
@@ -94,13 +111,13 @@ class KestrelServer:
     def load(self):
         """Bind the ports, lock the spool and replay it (D28). Raises StartError."""
         settings = self.config.server
-        for warning in self.config.warnings:
-            self.log.warning('%s', warning)
         try:
             # the ports are bound before anything is replayed or changed on disk, and listen after that
             for protocol, _ in PROTOCOLS:
                 port = getattr(settings, protocol + '_listen_port')
                 if port is not None:
+                    if protocol == 'thrift':
+                        _thrift()
                     self.ports.append(ClientPort(protocol, settings.listen_address, port))
             self.collection.load(self.disk.lock_spool(settings.queue_path))
             self.server_status.begin(self.status_file.read(self.server_status.announced))
@@ -114,10 +131,9 @@ class KestrelServer:
 
     def listen(self):
         """Open the client ports. Raises StartError."""
-        handlers = dict(PROTOCOLS)
         try:
             for port in self.ports:
-                port.listen(self.config.server.connection_backlog, partial(self._serve, handlers[port.protocol]),
+                port.listen(self.config.server.connection_backlog, partial(self._serve, port.protocol),
                             self._too_many_files)
         except BaseException:
             self._abandon()
@@ -133,8 +149,8 @@ class KestrelServer:
 
     # -- clients ---------------------------------------------------------------------------------------------------
 
-    def _serve(self, handler, sock, address):
-        """One client, in its own greenlet. ``handler``: see PROTOCOLS."""
+    def _serve(self, protocol, sock, address):
+        """One client, in its own greenlet."""
         if self.stopping:
             sock.close()
             return
@@ -144,13 +160,14 @@ class KestrelServer:
         trace = self.services.settings.enable_session_trace
         if trace:
             self.log.info('session begins: %s', peer(address))
-        connection = Connection(sock, address, stats, self.clock, self.budget, self.idle_limit)
+        traffic = stats.thrift if protocol == 'thrift' else stats
+        connection = Connection(sock, address, traffic, self.clock, self.budget, self.idle_limit)
         self.connections.add(connection)
         self.serving.add(connection)
         session = None
         try:
             session = Session(self.services, connection, stats.connections)
-            connection.serve(handler(session, connection, self.services))
+            connection.serve(HANDLERS[protocol](session, connection, self.services))
         finally:
             self.budget.hold(connection, 0)
             self.serving.discard(connection)
@@ -228,8 +245,6 @@ class KestrelServer:
             return self._not_reloaded(error)
         self.logging.end(log_before)
         self.config = new
-        for warning in new.warnings:
-            self.log.warning('%s', warning)
         in_force = self.services.settings
         changed = [key for key, value in vars(new.server).items() if value != getattr(in_force, key)]
         if changed:

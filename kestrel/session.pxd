@@ -4,6 +4,7 @@ from kestrel.clock cimport Clock
 from kestrel.item cimport Item
 from kestrel.persistent_queue cimport PersistentQueue
 from kestrel.queue_collection cimport QueueCollection
+from kestrel.read_ids cimport ReadIds
 from kestrel.reads cimport OpenReads
 from kestrel.stats cimport ServerStats
 from kestrel.waiters cimport Waiter, Waiters
@@ -17,6 +18,7 @@ cdef class Services:
     cdef public object control
     cdef public object log
     cdef public long long memory_limit
+    cdef public ReadIds read_ids
     cdef public double began
     cdef public bint stopping
     cdef public bint reads_blocked
@@ -33,6 +35,7 @@ cdef class Session:
     cdef public long long max_open
     cdef public bint reads_refused
     cdef public bint writes_refused
+    cdef public object client_id
     cdef long long unread
 
     @cython.locals(clock=Clock, collection=QueueCollection, queue=PersistentQueue, stats=ServerStats,
@@ -50,11 +53,15 @@ cdef class Session:
     @cython.locals(collection=QueueCollection, clock=Clock, queue=PersistentQueue, routed=bint, data=bytes,
                    began=double, stored='long long')
     cdef _put_some(self, bytes name, list items, long long expiry, list commits)
-    cdef _wait_for_all(self, list commits, error)
+    @cython.locals(collection=QueueCollection, clock=Clock, queue=PersistentQueue, began=double, stored='long long',
+                   count='long long')
+    cpdef put_until_refused(self, bytes name, list items, long long expiry, list commits)
+    cpdef wait_for_all(self, list commits, error)
     @cython.locals(stats=ServerStats, spent='long long')
     cdef _count_put(self, PersistentQueue queue, double began, long long stored)
     cpdef get(self, bytes name, long long timeout, bint opening)
     cpdef peek(self, bytes name, long long timeout)
+    cpdef monitor_step(self, bytes name, double timeout, bint opening=*)
     @cython.locals(clock=Clock, collection=QueueCollection, queue=PersistentQueue, stats=ServerStats,
                    began=double, spent='long long')
     cdef _obtain(self, bytes name, double timeout, bint opening, bint peek, bint timed)

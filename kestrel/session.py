@@ -6,6 +6,7 @@ It knows its connection only as something that can ``park`` until a waiter is wo
 
 from kestrel.errors import AdminDisabled, Blocked, ClientIdRequired, JournalError, Refusal
 from kestrel.queue_collection import check_name
+from kestrel.read_ids import ReadIds
 from kestrel.reads import OpenReads
 from kestrel.waiters import Waiter
 
@@ -19,6 +20,7 @@ class Services:
     control   the server: ``reload() -> why not, or None``, ``shutdown()``, ``status() -> str``,
               ``change_status(name) -> why not, or None`` and ``note_foreign(address, protocol)``
     settings  the ``[server]`` settings
+    read_ids  read_ids.ReadIds: open reads that any session may confirm
     began     monotonic time of the start, seconds; stopping: no request waits or stores any more
     reads_blocked, writes_blocked   by the status in force (spec queues 11); the server keeps them
     """
@@ -31,6 +33,7 @@ class Services:
         self.control = control
         self.log = log
         self.memory_limit = memory_limit
+        self.read_ids = ReadIds(collection.hub, clock, log)
         self.began = clock.monotonic()
         self.stopping = False
         self.reads_blocked = False
@@ -38,7 +41,10 @@ class Services:
 
 
 class Session:
-    """One client's session; ``number`` of open connections decides about the connection limits (spec memcache 3)."""
+    """One client's session; ``number`` of open connections decides about the connection limits (spec memcache 3).
+
+    client_id  str, None if the present request came without one (spec queues 9); memcache and text know none
+    """
 
     def __init__(self, services, connection, number):
         self.services = services
@@ -53,6 +59,7 @@ class Session:
         self.reads_refused = limit is not None and number > limit
         limit = settings.connection_limit_refuse_writes
         self.writes_refused = limit is not None and number > limit
+        self.client_id = None
         self.unread = 0         # bytes of the item that was refused last without being read (D6)
 
     # -- may this client? ------------------------------------------------------------------------------------------
@@ -84,17 +91,22 @@ class Session:
         return Blocked(b'SERVER_ERROR too many connections (limit %d)' % limit)
 
     def check_dequeue(self, name):
-        """Raise ClientIdRequired if only one client id may take from that queue: no client of these ports has one
-        (spec queues 9)."""
+        """Raise ClientIdRequired if only another client id may take from that queue (spec queues 9)."""
         collection = self.collection
         if collection.white_lists and name not in collection.aliases:
-            if collection.settings_of(name).white_list_client_id_for_dequeue is not None:
+            only = collection.settings_of(name).white_list_client_id_for_dequeue
+            if only is not None and only != self.client_id:
                 raise ClientIdRequired(name)
 
-    def _check_enqueue(self, name):
-        """Likewise for a put; children are not asked (spec queues 7)."""
-        if b'+' not in name and self.collection.settings_of(name).white_list_client_id_for_enqueue is not None:
-            raise ClientIdRequired(name)
+    def check_enqueue(self, name):
+        """Likewise for a put of that name, before any target gets it (D35); children are not asked (spec queues 7)."""
+        collection = self.collection
+        if collection.white_lists:
+            for target, decides in collection.targets(name):
+                if decides and b'+' not in target:
+                    only = collection.settings_of(target).white_list_client_id_for_enqueue
+                    if only is not None and only != self.client_id:
+                        raise ClientIdRequired(target)
 
     def check_admin(self):
         """Raise AdminDisabled if clients may not administrate (D30)."""
@@ -118,7 +130,7 @@ class Session:
         if queue is None:
             queue = collection.need(name)
         if collection.white_lists:
-            self._check_enqueue(name)
+            self.check_enqueue(name)
         stats = self.stats
         stats.cmd_set += 1
         if data is None or self.services.stopping:
@@ -156,7 +168,7 @@ class Session:
             except Refusal as refusal:
                 error = refusal
                 break
-        self._wait_for_all(commits, error)
+        self.wait_for_all(commits, error)
         return stored
 
     def _put_some(self, name, items, expiry, commits):
@@ -167,7 +179,7 @@ class Session:
         if not routed:
             queue = collection.need(name)
             if collection.white_lists:
-                self._check_enqueue(name)
+                self.check_enqueue(name)
         stored = 0
         for data in items:
             began = clock.monotonic()
@@ -191,6 +203,47 @@ class Session:
                 stored += 1
         return stored
 
+    def put_until_refused(self, name, items, expiry, commits):
+        """Store items one after the other, up to the first that is refused. -> how many. They are written together where
+        nothing stands against it, and not waited for, see ``wait_for_all``.
+
+        items   list of bytes
+        expiry  int, ms since 1970, 0 = never
+        The caller has asked ``check_enqueue``. Raises Refusal; what was stored before stays.
+        """
+        collection = self.collection
+        clock = self.clock
+        stored = 0
+        if name in collection.routed:
+            for data in items:
+                accepted, error = self._put_to_targets(name, data, 0, expiry, False, clock.monotonic(), commits)
+                if error is not None:
+                    raise error
+                if not accepted:
+                    break
+                stored += 1
+            return stored
+        queue = collection.need(name)
+        while stored < len(items):
+            self.stats.cmd_set += 1
+            if self.services.stopping:
+                break
+            began = clock.monotonic()
+            left = items[stored:] if stored else items
+            count, commit = queue.put_many(left, expiry)
+            while count < 0:
+                self.connection.pause()
+                count, commit = queue.put_many(left, expiry)
+            if count == 0:
+                break
+            stored += count
+            self.stats.cmd_set += count - 1
+            if commit is None:
+                self._count_put(queue, began, count)
+            else:
+                commits += [(commit, queue, began)] * count
+        return stored
+
     def _put_to_several(self, name, data, flags, expiry, durable, began):
         """A put to a fanout parent or an alias. -> false if the parent, or a destination of the alias, refuses it.
 
@@ -199,7 +252,7 @@ class Session:
         """
         commits = []
         accepted, error = self._put_to_targets(name, data, flags, expiry, durable, began, commits)
-        self._wait_for_all(commits, error)
+        self.wait_for_all(commits, error)
         return accepted
 
     def _put_to_targets(self, name, data, flags, expiry, durable, began, commits):
@@ -209,11 +262,7 @@ class Session:
         """
         collection = self.collection
         stats = self.stats
-        if collection.white_lists:
-            # before any of them gets it (D35)
-            for target, decides in collection.targets(name):
-                if decides:
-                    self._check_enqueue(target)
+        self.check_enqueue(name)
         stats.cmd_set += 1
         refused = data is None or self.services.stopping
         aliased = name in collection.aliases
@@ -253,7 +302,7 @@ class Session:
             stats.total_items += put
         return accepted, error
 
-    def _wait_for_all(self, commits, error):
+    def wait_for_all(self, commits, error):
         """Wait for the fsyncs of puts, see ``_put_some``. Raises ``error``, or JournalError for the first that failed."""
         for commit, queue, began in commits:
             self.connection.wait_for(commit)
@@ -338,10 +387,13 @@ class Session:
             if sent % MONITORED == 0:
                 connection.pause()
 
-    def monitor_step(self, name, timeout):
-        """One fetch of a monitor, always an open read. -> Item or None."""
+    def monitor_step(self, name, timeout, opening=True):
+        """One fetch of a monitor, always an open read, or of a thrift get. -> Item or None.
+
+        The caller has asked ``check_dequeue``, once, when the request came (D36).
+        """
         self.stats.cmd_monitor_get += 1
-        return self._obtain(name, timeout, True, False, False)
+        return self._obtain(name, timeout, opening, False, False)
 
     def _obtain(self, name, timeout, opening, peek, timed):
         clock = self.clock
@@ -355,7 +407,7 @@ class Session:
             queue = collection.need(name)
         if queue is None:
             check_name(name)
-        if collection.white_lists and not peek:
+        if collection.white_lists and timed:
             self.check_dequeue(name)
         if queue is None:
             item = None

@@ -43,6 +43,8 @@ cdef class Journal:
     cpdef long long total(self)
     @cython.locals(data=bytes, header=bytes, file=AppendFile)
     cpdef add(self, Item item, bint durable=*, long long discarded=*)
+    @cython.locals(item=Item, header=bytes, file=AppendFile, offset='long long', parts=list)
+    cpdef add_many(self, list items, list offsets)
     cpdef remove(self, long long count=*)
     cpdef remove_all(self, long long count)
     cpdef remove_tentative(self, int xid)

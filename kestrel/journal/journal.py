@@ -147,6 +147,38 @@ class Journal:
             self._first_unsynced()
         return None
 
+    def add_many(self, items, offsets):
+        """Puts of items without flags, in one write, as ``add``: all of them or none. -> Commit or None.
+
+        offsets  list that gets where in the current file their records begin
+        """
+        self.make_room()
+        file = self.file
+        offset = file.size
+        parts = []
+        for item in items:
+            offsets.append(offset)
+            header = addx_header(item)
+            parts.append(header)
+            parts.append(item.data)
+            offset += len(header) + len(item.data)
+        records = b''.join(parts)
+        try:
+            file.append(records)
+        except OSError as error:
+            self._begin_outage(error)
+            raise self._failure(error) from None
+        if self.twin is not None:
+            self._append_to_twin(records)
+        if self._outage is not None:
+            self._outage.worked()
+        if self._each:
+            return self.commit()
+        self.answered = file.size
+        if self._synced:
+            self._first_unsynced()
+        return None
+
     def remove(self, count=1):
         """``count`` items left at the head for good. Like all below it never raises (D10)."""
         self._write(REMOVE_RECORD if count == 1 else REMOVE_RECORD * count)

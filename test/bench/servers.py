@@ -25,7 +25,7 @@ KESTREL_CONFIG = """\
 [server]
 {server}memcache_listen_port = {port}
 text_listen_port = {text_port}
-thrift_listen_port = none
+thrift_listen_port = {thrift_port}
 queue_path = {folder}/spool
 status_file = {folder}/status
 [default]
@@ -248,6 +248,7 @@ class Kestrel(Server):
         self.spool = folder and os.path.join(os.path.realpath(folder), 'spool')
         # an older tree that is compared may have none
         self.text_port = free_port() if os.path.exists(os.path.join(tree, 'kestrel/handlers/text.py')) else None
+        self.thrift_port = free_port() if os.path.exists(os.path.join(tree, 'kestrel/handlers/thrift.py')) else None
         self._settings = {'sync_journal': 'never', **(settings or {})}
         self._fill = fill
         self._server = server
@@ -263,8 +264,8 @@ class Kestrel(Server):
         default = '\n'.join(f'{key} = {value}' for key, value in self._settings.items())
         with open(config, 'w') as file:
             file.write(KESTREL_CONFIG.format(
-                port=self.port, text_port=self.text_port or 'none', folder=self.folder, default=default,
-                server=self._server, sections=self._sections))
+                port=self.port, text_port=self.text_port or 'none', thrift_port=self.thrift_port or 'none',
+                folder=self.folder, default=default, server=self._server, sections=self._sections))
         return [self.python, '-m', 'kestrel', '-f', config]
 
     def environment(self):

@@ -5,6 +5,7 @@ every item of every measurement is checked, and checked to come exactly once.
 """
 import statistics
 from dataclasses import dataclass
+from functools import partial
 
 from figures import median, paired_ratios
 from load import new_seed
@@ -52,6 +53,12 @@ ROWS = (
         {'compiled': 0.40, 'pure': 0.24}),
     Row('text_batch', f'puts of {BATCH} items on the text port, {CLIENTS} clients, items', 'batch', 'rate', 'put',
         {'compiled': 1.50, 'pure': 0.90}),
+    Row('thrift_put', f'put of one item on the thrift port, {CLIENTS} clients', 'thrift', 'rate', 'put',
+        {'compiled': 0.15}),
+    Row('thrift_get', f'get of one item on the thrift port, {CLIENTS} clients', 'thrift', 'rate', 'get',
+        {'compiled': 0.15}),
+    Row('thrift_batch', f'puts of {BATCH} items on the thrift port, {CLIENTS} clients, items', 'thrift_batch', 'rate', 'put',
+        {'compiled': 0.75}),
     Row('single', 'put, one client, median latency', 'single', 'median_us', 'single',
         {'compiled': 1.3, 'pure': 2.0}),
 )
@@ -92,18 +99,21 @@ def measure_pipelined(generator, server, counts):
     return {'pipelined': result}
 
 
-def measure_text(generator, server, counts):
-    work = {'proto': 'text', 'port': server.text_port, 'count': counts.clients, 'size': ITEM,
+def other_port(server, protocol, counts):
+    return {'proto': protocol, 'port': getattr(server, protocol + '_port'), 'count': counts.clients, 'size': ITEM,
             'connections': CLIENTS, 'seed': new_seed()}
-    return {'text_' + mode: generator.run(server, mode=mode, **work) for mode in ('put', 'get')}
 
 
-def measure_batch(generator, server, counts):
-    work = {'proto': 'text', 'port': server.text_port, 'count': counts.clients, 'size': ITEM,
-            'connections': CLIENTS, 'seed': new_seed()}
+def measure_port(protocol, generator, server, counts):
+    work = other_port(server, protocol, counts)
+    return {f'{protocol}_{mode}': generator.run(server, mode=mode, **work) for mode in ('put', 'get')}
+
+
+def measure_batch(protocol, generator, server, counts):
+    work = other_port(server, protocol, counts)
     result = generator.run(server, mode='put', batch=BATCH, **work)
     generator.run(server, mode='get', **work)
-    return {'text_batch': result}
+    return {protocol + '_batch': result}
 
 
 def measure_single(generator, server, counts):
@@ -114,8 +124,10 @@ def measure_single(generator, server, counts):
 
 
 GROUPS = {'clients': measure_clients, 'flood': measure_flood, 'pipelined': measure_pipelined,
-          'text': measure_text, 'batch': measure_batch, 'single': measure_single}
-TEXT_GROUPS = ('text', 'batch')
+          'text': partial(measure_port, 'text'), 'batch': partial(measure_batch, 'text'),
+          'thrift': partial(measure_port, 'thrift'), 'thrift_batch': partial(measure_batch, 'thrift'),
+          'single': measure_single}
+OTHER_PORTS = {'text': ('text', 'batch'), 'thrift': ('thrift', 'thrift_batch')}
 
 
 def figure(row, result):
@@ -128,8 +140,9 @@ def groups_of(server, rows):
         wanted = {row_named(row.base).group for row in rows}
     else:
         wanted = {row.group for row in rows}
-    if getattr(server, 'text_port', None) is None:
-        wanted -= {*TEXT_GROUPS}
+    for protocol, groups in OTHER_PORTS.items():
+        if getattr(server, protocol + '_port', None) is None:
+            wanted -= {*groups}
     return [name for name in GROUPS if name in wanted]
 
 

@@ -6,6 +6,7 @@ A fenced block is run if its first line says so:
                         see the head of docs/protocol.md. All dialogues of a document share a server, whose
                         queues are deleted before each.
     ```dialogue text    the same of the text port; a connection M is one to the memcache port
+    ```dialogue thrift  the same of the thrift port, in the notation of support.notation; these have a server each
     ```console          shell commands (``$ ``) and what they print, in the order of the document
     ```console server   what is typed in the server's terminal: ``make run`` starts it, or starts it again
     ```tour             see functional/tour.py and test_doc_tours.py
@@ -25,6 +26,7 @@ import unittest
 from kestrel import config
 from kestrel.handlers.text import sentence
 from support.environment import CHECKOUT, kestrel_command, process_environment
+from support.notation import binary
 from support.server import Server
 
 DOCUMENTS = [CHECKOUT / 'README.md', *sorted((CHECKOUT / 'docs').glob('*.md'))]
@@ -38,9 +40,10 @@ PLACEHOLDERS = {'number': r'-?\d+(?:\.\d+)?', 'version': r'\d+\.\d+\.\d+', 'two 
 
 DIALOGUE_CONFIG = {
     'server': {'max_open_transactions': 100},
-    'queues': {'small': {'max_items': 2}},
+    'queues': {'small': {'max_items': 2}, 'for_a': {'white_list_client_id_for_enqueue': 'A'}},
 }
 
+GET_VERSION = '[80010001 ["get_version"] 00000001 00]'
 LINE_END = {'memcache': b'\r\n', 'text': b'\n'}
 VERSION = {'memcache': 'VERSION {version}', 'text': ':{version}'}
 ERROR_TEXT = re.compile(r'(?:CLIENT_ERROR|SERVER_ERROR|ERROR) ')
@@ -110,6 +113,9 @@ class Dialogue:
     def _protocol_of(self, name):
         return 'memcache' if name == 'M' else self.protocol
 
+    def _is_binary(self, name):
+        return self._protocol_of(name) == 'thrift'
+
     def play(self, lines):
         try:
             for line in lines:
@@ -127,6 +133,12 @@ class Dialogue:
     def end(self):
         """Nothing but what the document shows has come."""
         for name in self.clients:
+            if self._is_binary(name):
+                self._say(name, GET_VERSION)
+                reply = self.clients[name].recv_exactly(len(binary(GET_VERSION)))
+                if b'get_version' not in reply:
+                    raise AssertionError(f'something else came: {reply!r}')
+                continue
             self._say(name, 'version')
             self._expect(name, VERSION[self._protocol_of(name)])
 
@@ -137,6 +149,8 @@ class Dialogue:
     def _say(self, name, text):
         if text == '(closes)':
             self.clients.pop(name).close()
+        elif self._is_binary(name):
+            self.clients[name].send(binary(text))
         else:
             self.clients[name].send(text.encode('ascii') + LINE_END[self._protocol_of(name)])
 
@@ -151,6 +165,9 @@ class Dialogue:
             raise AssertionError(f'to be closed, but there came {rest!r}')
 
     def _expect(self, name, text):
+        if self._is_binary(name):
+            self.clients[name].expect(b'', binary(text))
+            return
         end = LINE_END[self._protocol_of(name)]
         line = self.clients[name].recv_until(end)[:-len(end)].decode('ascii')
         if not pattern(text).fullmatch(line):
@@ -164,9 +181,18 @@ class TestDialogues(unittest.TestCase):
             if found:
                 with Server(DIALOGUE_CONFIG, protocols=['text']) as server:
                     for place, kind, lines in found:
+                        if kind == 'dialogue thrift':
+                            continue
                         with self.subTest(place):
                             self._delete_all_queues(server)
                             Dialogue(server, 'text' if kind == 'dialogue text' else 'memcache').play(lines)
+
+    def test_the_thrift_port_answers_as_documented(self):
+        found = [block for block in blocks(PROTOCOL, 'dialogue') if block[1] == 'dialogue thrift']
+        self.assertGreater(len(found), 3)
+        for place, _, lines in found:
+            with self.subTest(place), Server(DIALOGUE_CONFIG, protocols=['thrift']) as server:
+                Dialogue(server, 'thrift').play(lines)
 
     def test_the_protocol_has_dialogues(self):
         self.assertGreater(len(blocks(PROTOCOL, 'dialogue')), 20)
@@ -219,10 +245,11 @@ class TestConsoles(unittest.TestCase):
         self.assertEqual('127.0.0.1', settings.listen_address)
         self.assertEqual((DOCUMENTED_PORT, DOCUMENTED_TEXT_PORT),
                          (settings.memcache_listen_port, settings.text_listen_port))
-        own = r'^(memcache_listen_port|text_listen_port|queue_path|status_file)\s*=.*\n'
+        own = r'^(memcache_listen_port|text_listen_port|thrift_listen_port|queue_path|status_file)\s*=.*\n'
         text = re.sub(own, '', DEVELOPMENT_CONFIG.read_text(), flags=re.M)
         head, section, rest = text.partition('[server]\n')
-        ours = 'memcache_listen_port = $port\ntext_listen_port = $text_port\nqueue_path = $spool\nstatus_file = $status\n'
+        ours = 'memcache_listen_port = $port\ntext_listen_port = $text_port\nthrift_listen_port = none\n'
+        ours += 'queue_path = $spool\nstatus_file = $status\n'
         return head + section + ours + rest
 
     def _make_programs(self, server):
@@ -311,6 +338,14 @@ class TestTables(unittest.TestCase):
         shown = set(re.findall(r'^< STAT (?:queue_work_)?(\w+) ', section, flags=re.M))
         self.assertGreater(len(shown), 30)
         self.assertEqual(set(), shown - explained)
+
+
+    def test_the_thrift_service_is_that_of_the_file(self):
+        idl = (CHECKOUT / 'kestrel' / 'kestrel.thrift').read_text().partition('*/\n\n')[2].rstrip()
+        self.assertIn('\n```thrift\n%s\n```\n' % idl, PROTOCOL.read_text())
+        section = PROTOCOL.read_text().partition('\n### Methods\n')[2].partition('\n### ')[0]
+        methods = set(re.findall(r'`(\w+)`', ''.join(re.findall(r'^\|(.*?)\|', section, flags=re.M))))
+        self.assertEqual(methods, set(re.findall(r'(\w+)\(', idl)))
 
 
 class TestReferences(unittest.TestCase):

@@ -140,7 +140,7 @@ class TableTest(ConfigTestCase):
         self.assertEqual(vars(loaded.logging), DEFAULTS['logging'])
         self.assertEqual(vars(loaded.queue(b'any')), DEFAULTS['default'])
         self.assertEqual((loaded.path, loaded.queues), (self.path, []))
-        self.assertEqual((loaded.aliases, loaded.warnings), ({}, []))
+        self.assertEqual(loaded.aliases, {})
 
     def test_keys_stand_in_the_documented_order(self):
         for section, defaults in DEFAULTS.items():
@@ -234,7 +234,6 @@ class TableTest(ConfigTestCase):
 
     def test_what_is_not_built(self):
         for section, key, raw, remedy in [
-                ('server', 'thrift_listen_port', '22134', 'write none or leave the key out'),
                 ('server', 'busy_poll', '50us', 'write none or leave the key out'),
                 ('admin', 'http_port', '2223', 'write none or leave the key out'),
                 ('admin', 'listen_address', '10.0.0.1', 'write none or leave the key out'),
@@ -307,12 +306,6 @@ class InheritanceTest(ConfigTestCase):
         one, two = self.load(text), self.load(text)
         self.assertEqual(one.queue(b'a'), two.queue(b'b'))
         self.assertNotEqual(one.queue(b'a'), two.queue(b'c'))
-
-    def test_ports_that_stay_closed_are_warned_of(self):
-        loaded = self.load('[server]\nthrift_listen_port = 2229\n')
-        self.assertEqual(loaded.warnings, [
-            f'{self.path}: line 2: [server] thrift_listen_port: the thrift port is not built yet;'
-            ' it stays closed'])
 
     def test_names(self):
         text = '[queues]\n[[ns:queue]]\n[["a#b]"]]\n[["it\'s"]] # comment\n[[\u00e9]]\n[[a]b]]\n'
@@ -541,8 +534,7 @@ class FilesTest(ConfigTestCase):
         for (section, key), found in self.entries().items():
             with self.subTest(section=section, key=key):
                 loaded = self.load(written(section, key, found[0][0]))
-                closed = key in ('text_listen_port', 'thrift_listen_port') and ('server', key) in config.NOT_BUILT
-                self.assertEqual(len(loaded.warnings), closed)
+                self.assertIsNotNone(loaded.server)
 
     def test_production_shows_the_defaults(self):
         active = {place: found[0][0] for place, found in self.entries().items() if not found[0][1]}
@@ -561,7 +553,6 @@ class FilesTest(ConfigTestCase):
 
     def test_production_loads(self):
         loaded = config.load(str(PRODUCTION), {})
-        self.assertEqual(loaded.warnings, [])
         self.assertEqual(loaded.server.listen_address, '127.0.0.1')
         self.assertEqual(loaded.server.max_open_transactions, 100)
         self.assertEqual(loaded.queue(b'q').sync_journal, 100000)
@@ -580,7 +571,6 @@ class FilesTest(ConfigTestCase):
 
     def test_development_loads(self):
         loaded = config.load(str(DEVELOPMENT), {})
-        self.assertEqual(loaded.warnings, [])
         self.assertEqual(loaded.server.client_timeout, 30 * S)
         self.assertEqual((loaded.logging.filename, loaded.logging.roll), (None, 'never'))
         self.assertIsNone(loaded.queue(b'q').sync_journal)

@@ -444,6 +444,19 @@ class ExpiryTest(SessionTest):
         self.assertTrue(a.put(b'new'))
         self.assertEqual((len(seen), self.world.queue(b'q+c').count), (3, 10))
 
+    def test_many_puts_that_discard_let_others_run_too(self):
+        for put in (lambda session: session.put_many(b'q', [b'1', b'2'], 0),
+                    lambda session: session.put_until_refused(b'q', [b'1', b'2'], 0, [])):
+            self.put(*[b'old'] * 2500)
+            self.world.queue().configure(queue_settings(max_items=10, discard_old_when_full=True))
+            a, = self.clients(1)
+            seen = []
+            a.connection.on_pause = lambda: seen.append(self.world.queue().count)
+            self.assertEqual(put(a.session), 2)
+            self.assertEqual((seen, self.world.queue().count), ([1500, 500], 10))
+            self.world.queue().configure(queue_settings())
+            self.world.queue().flush()
+
     def test_client_that_is_lost_meanwhile_takes_nothing(self):
         self.dead(1001, b'live')
         a, = self.clients(1)

@@ -3,10 +3,12 @@
 import dataclasses
 import re
 
+from support.notation import binary
+
 MODES = ('whole', 'bytes', 'split1', 'split2', 'split3', 'pipelined', 'followed')
 
 # A reference names a difference (D33) or a document and its section (memcache 4.1 row 8, queues 3).
-REFERENCE = re.compile(r'(D\d+|(memcache|text|queues|clients|config|journal) \d\S*( rows? [\d-]+)?)(, |$)')
+REFERENCE = re.compile(r'(D\d+|(memcache|text|thrift|queues|clients|config|journal) \d\S*( rows? [\d-]+)?)(, |$)')
 STEP = re.compile(r'([a-z])([><~!]) ?(.*)')
 SERVER_STEP = re.compile(r'server! (.*)')
 WAIT_STEP = re.compile(r'wait (until (\S+) (\S+)|[\d.]+)')
@@ -15,7 +17,7 @@ SETTING = re.compile(r'(\w+) = ([^,]+?)(?:, |$)')
 ESCAPE = re.compile(r'\\x([0-9a-f]{2})|\\([rnt\\])|\{q(?::(\d+))?\}|\{((?:[^{}]|\{[^{}]*\})+)\*(\d+)\}')
 LETTERS = {'r': '\r', 'n': '\n', 't': '\t', '\\': '\\'}
 
-PROTOCOLS = ('memcache', 'text')
+PROTOCOLS = ('memcache', 'text', 'thrift')
 ACTIONS = {'closed', 'gone', 'quiet', 'fin', 'rst', 'close', 'connect', 'took', 'one'}
 
 
@@ -94,6 +96,11 @@ def expand(text, queue):
             return ESCAPE.sub(replacement, unit) * int(count)
         return queue.ljust(int(width or 0), 'x')
     return ESCAPE.sub(replacement, text).encode('latin-1')
+
+
+def expand_binary(text, queue):
+    """The same on a thrift connection, see support.notation."""
+    return binary(text, lambda quoted: expand(quoted, queue).decode('latin-1').encode('utf-8'))
 
 
 def _title(text):

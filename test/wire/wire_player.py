@@ -9,6 +9,12 @@ import time
 
 import wire_case
 
+# On thrift a request that changes nothing is a whole call of get_version.
+THRIFT_PROBE = wire_case.expand_binary('[80010001 ["get_version"] 00000063 00]', '')
+THRIFT_VERSION = re.compile(
+    rb'....%b.\d+\.\d+\.\d+\0' % re.escape(wire_case.expand_binary('80010002 ["get_version"] 00000063 0b0000 000000', '')),
+    re.DOTALL)
+
 LINE_END = {'memcache': b'\r\n', 'text': b'\n'}
 VERSION = {'memcache': re.compile(rb'VERSION \d+\.\d+\.\d+'), 'text': re.compile(rb':\d+\.\d+\.\d+')}
 
@@ -47,9 +53,10 @@ class Connection:
     """
 
     def __init__(self, protocol, port):
-        self.line_end = LINE_END[protocol]
-        self.probe = b'version' + self.line_end
-        self.probe_reply = VERSION[protocol]
+        self.binary = protocol == 'thrift'
+        self.line_end = LINE_END.get(protocol)
+        self.probe = THRIFT_PROBE if self.binary else b'version' + self.line_end
+        self.probe_reply = THRIFT_VERSION if self.binary else VERSION[protocol]
         self.socket = socket.create_connection(('127.0.0.1', port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer = b''
@@ -109,6 +116,23 @@ class Connection:
             raise Mismatch(f'expected a line {pattern!r}\n    received {self.buffer!r}{self._end()}')
         self.buffer = rest
 
+    def expand(self, text, queue):
+        """The bytes of a > or < line."""
+        return wire_case.expand_binary(text, queue) if self.binary else wire_case.expand(text, queue)
+
+    def expect_probe(self):
+        """The answer to the probe comes next."""
+        if not self.binary:
+            self.expect_line(self.probe_reply)
+            return
+        while len(self.buffer) < 4 or len(self.buffer) < 4 + int.from_bytes(self.buffer[:4], 'big'):
+            if not self.receive():
+                break
+        size = 4 + int.from_bytes(self.buffer[:4], 'big')
+        if not self.probe_reply.fullmatch(self.buffer[:size]):
+            raise Mismatch(f'expected the version\n    received {self.buffer!r}{self._end()}')
+        self.buffer = self.buffer[size:]
+
     def expect_end(self, reset_allowed):
         """The server must close and send nothing before it does."""
         while self.receive():
@@ -158,7 +182,7 @@ class Play:
                 self._answered(connection)
                 if not connection.ended:
                     connection.send([(connection.probe, 0)])
-                    connection.expect_line(connection.probe_reply)
+                    connection.expect_probe()
                     connection.expect(b'')
                     connection.expect_quiet(0)
         except (Mismatch, OSError) as error:
@@ -181,7 +205,7 @@ class Play:
                 self._send(connection, position, step)
             elif step.kind == '<':
                 self._preceded(connection)
-                connection.expect(wire_case.expand(step.text, self.queue))
+                connection.expect(connection.expand(step.text, self.queue))
             elif step.kind == '~':
                 self._preceded(connection)
                 connection.expect_line(step.text.replace('{q}', self.queue).encode('latin-1'))
@@ -190,7 +214,7 @@ class Play:
 
     def _send(self, connection, position, step):
         self._answered(connection)
-        data = wire_case.expand(step.text, self.queue)
+        data = connection.expand(step.text, self.queue)
         if self.mode == 'pipelined' and connection.answered:
             data = connection.probe + data
             connection.probe_before = True
@@ -225,14 +249,14 @@ class Play:
     def _preceded(self, connection):
         """Take the answer to the probe that was sent in front of the request."""
         if connection.probe_before:
-            connection.expect_line(connection.probe_reply)
+            connection.expect_probe()
             connection.probe_before = False
         connection.answered = True
 
     def _answered(self, connection):
         """Take the answer to the probe that was sent behind the last request, whose reply has been taken."""
         if connection.probe_behind and connection.answered:
-            connection.expect_line(connection.probe_reply)
+            connection.expect_probe()
             connection.probe_behind = False
 
     def _act(self, connection, action, *words):
