@@ -353,7 +353,7 @@ class KestrelServer:
             # the deletions of queues just before the stop
             self.disk.fsync_dir(self.collection.spool)
         except OSError as error:
-            self.log.error('cannot fsync %s: %s', os.fsdecode(self.collection.spool), error.strerror)
+            self.log.error('cannot fsync %s: %s', self.services.settings.queue_path, error.strerror)
 
     def wait(self):
         """Block until the server has stopped."""

@@ -45,10 +45,9 @@ WAITED_FOR = 1              # what is shorter than so many seconds is waited for
 class MovedHub(Hub):
     """Its timers go by the clock of the tour, which calls ``run_due`` when it has moved it."""
 
-    clock = None
-
-    def __init__(self):
+    def __init__(self, clock):
         super().__init__()
+        self.clock = clock
         self._timers = []
         self._numbers = itertools.count()
 
@@ -105,9 +104,12 @@ class Tour:
         self.seen = 0           # log records that have been looked at
 
     def __enter__(self):
+        self._loading = mock.patch('kestrel.config.load', self._load)
+        self._loading.start()
         return self
 
     def __exit__(self, *error):
+        self._loading.stop()
         self.dialogue.close()
         self._stop()
         self.lease.release()
@@ -164,16 +166,19 @@ class Tour:
         if self.server is None:
             self._start()
 
-    def _start(self):
-        loaded = config.load(self.path, {})
+    def _load(self, path, environment=os.environ, load=config.load):
+        """As the server loads it, at a reload too: with the port and the folder of this test."""
+        loaded = load(path, environment)
         loaded.server.memcache_listen_port = self.lease.port
         loaded.server.text_listen_port = loaded.server.thrift_listen_port = loaded.admin.http_port = None
         loaded.server.queue_path = self.spool
         loaded.server.status_file = os.path.join(self.folder.name, 'status')
+        return loaded
+
+    def _start(self):
+        loaded = config.load(self.path, {})
         self.handle = log.setup(loaded.logging, self.stream, '.tour')
-        hub = type('TourHub', (MovedHub,), {'clock': self.clock})
-        with mock.patch('kestrel.server.Hub', hub):
-            self.server = KestrelServer(loaded, self.handle, self.clock)
+        self.server = KestrelServer(loaded, self.handle, self.clock, hub=MovedHub(self.clock))
         self.server.start()
 
     def _stop(self):
