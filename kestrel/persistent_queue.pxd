@@ -57,7 +57,9 @@ cdef class PersistentQueue(QueueItems):
     @cython.locals(item=Item)
     cpdef bint stale(self, long long now) except -1
     @cython.locals(item=Item, journal=Journal, xid=int, size='long long')
-    cpdef Item take(self, bint opening, long long now)
+    cpdef Item take(self, bint opening, long long now, bytes before=*)
+    @cython.locals(journal=Journal)
+    cpdef Item take_next(self, int xid, long long now)
     cpdef head(self)
     cdef bint _is_choked(self) except -1
     @cython.locals(journal=Journal, item=Item)

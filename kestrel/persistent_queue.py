@@ -276,10 +276,10 @@ class PersistentQueue(QueueItems):
         item = self.items[0]
         return self._expired(item, now) and not self._is_choked()
 
-    def take(self, opening, now):
+    def take(self, opening, now, before=b''):
         """Take the head out, for good or as an open read under a new xid. -> Item, or None if there is none.
 
-        The caller has swept: the head is not expired.
+        The caller has swept: the head is not expired. ``before``: records that are written in front of that of the read.
         """
         if self.closed or not self.items or self._is_choked():
             return None
@@ -300,7 +300,7 @@ class PersistentQueue(QueueItems):
             self.xid = item.xid = xid
             self.opened[xid] = item
             if journal is not None:
-                journal.remove_tentative(xid)
+                journal.remove_tentative(xid, before)
         elif journal is not None:
             journal.remove(1)
         if self.checkpoint is not None:
@@ -312,6 +312,21 @@ class PersistentQueue(QueueItems):
         self.stats.delivery_latency_msec.add(now - item.add_time)
         self._sample()
         return item
+
+    def take_next(self, xid, now):
+        """Confirm an open read and open the next item, by one write. -> Item; None: nothing was done, and the one is to be
+        done after the other."""
+        journal = self.journal
+        if (self.closed or self.deadlines is not None or not self.items or self.stale(now) or self._is_choked()
+                or xid not in self.opened):
+            return None
+        record = b'' if journal is None else journal.confirm_record(xid)
+        if record is None:
+            return None
+        done = self.opened.pop(xid)
+        if self.checkpoint is not None:
+            self.checkpoint.confirm(done)
+        return self.take(True, now, record)
 
     def hold_head(self):
         """The head leaves as an open read of nobody's, until it is confirmed or put back. -> its xid."""

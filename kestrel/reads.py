@@ -53,6 +53,17 @@ class OpenReads:
             commit = queue.confirm_many(xids) or commit
         return commit
 
+    def take_next(self, name, queue, now):
+        """Confirm the oldest read of that queue and open the next item, as PersistentQueue.take_next. -> Item or None."""
+        entries = self.by_name.get(name)
+        if entries is None or queue.traces or entries[0][0] is not queue:
+            return None
+        item = queue.take_next(entries[0][1], now)
+        if item is not None:
+            entries.popleft()
+            entries.append((queue, item.xid))
+        return item
+
     def abort_oldest(self, name):
         """Put the oldest read of that queue back at its head, if there is one."""
         entry = self._pop_oldest(name)

@@ -60,6 +60,9 @@ cdef class Session:
     @cython.locals(stats=ServerStats, spent='long long')
     cdef _count_put(self, PersistentQueue queue, double began, long long stored)
     cpdef get(self, bytes name, long long timeout, bint opening)
+    @cython.locals(clock=Clock, collection=QueueCollection, services=Services, queue=PersistentQueue, stats=ServerStats,
+                   began=double, spent='long long', now='long long', item=Item)
+    cpdef get_next(self, bytes name)
     cpdef peek(self, bytes name, long long timeout)
     cpdef monitor_step(self, bytes name, double timeout, bint opening=*)
     @cython.locals(clock=Clock, collection=QueueCollection, queue=PersistentQueue, stats=ServerStats,

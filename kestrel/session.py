@@ -359,6 +359,34 @@ class Session:
         self.stats.cmd_get += 1
         return self._obtain(name, timeout, opening, False, True)
 
+    def get_next(self, name):
+        """Confirm the oldest open read of that queue and open its next item: what a consumer does again and again, so the
+        journal gets both by one write. -> Item; None: nothing was done, ``confirm`` and ``get`` are to be called.
+        """
+        collection = self.collection
+        services = self.services
+        if (self.reads is None or self.reads_refused or services.reads_blocked or collection.white_lists
+                or collection.aliases and name in collection.aliases):
+            return None
+        queue = collection.queues.get(name)
+        if queue is None:
+            return None
+        clock = self.clock
+        began = clock.monotonic()
+        now = clock.now_ms()
+        item = self.reads.take_next(name, queue, now)
+        if item is None:
+            return None
+        stats = self.stats
+        stats.cmd_get += 1
+        stats.get_hits += 1
+        queue.stats.get_items_hit += 1
+        stats.delivery_latency_msec.add(now - item.add_time)
+        spent = int((clock.monotonic() - began) * 1000000)
+        stats.get_hit_latency_usec.add(spent)
+        queue.stats.get_hit_latency_usec.add(spent)
+        return item
+
     def peek(self, name, timeout):
         """Look at the head. -> Item or None."""
         self.stats.cmd_peek += 1

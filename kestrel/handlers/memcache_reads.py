@@ -105,6 +105,10 @@ def _get_key(session, key, checked):
         session.abort(name)
         return None
     if key.close:
+        if key.open and session.max_open > 0:
+            item = session.get_next(name)
+            if item is not None:
+                return item
         session.confirm(name, 1)
         if not key.open:
             return None

@@ -115,6 +115,10 @@ def do_get(session, request):
     name = queue_name(words)
     timeout = i32(words[2], b'Error parsing timeout.') if len(words) > 2 else 0
     if session.reads is not None:
+        if session.max_open > 0 and session.open_count(name) == 1:
+            item = session.get_next(name)
+            if item is not None:
+                return _item(item)
         session.confirm_all(name)
     if session.reads_refused or session.services.reads_blocked:
         session.check_reads(name)

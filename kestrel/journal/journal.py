@@ -189,9 +189,9 @@ class Journal:
             self.remove(min(count, FLUSHED))
             count -= FLUSHED
 
-    def remove_tentative(self, xid):
-        """The head was opened as ``xid``."""
-        self._write(xid_record(REMOVE_TENTATIVE_XID, xid))
+    def remove_tentative(self, xid, before=b''):
+        """The head was opened as ``xid``. ``before``: what is written in front of that, see ``confirm_record``."""
+        self._write(before + xid_record(REMOVE_TENTATIVE_XID, xid))
 
     def unremove(self, xid):
         """An open read went back to the head."""
@@ -201,6 +201,10 @@ class Journal:
         """An open read was confirmed. -> the Commit its answer waits for with sync_journal = 0, else None (D63)."""
         self._write(xid_record(CONFIRM_REMOVE, xid))
         return self.commit() if self._each and not self._is_pending else None
+
+    def confirm_record(self, xid):
+        """-> what ``confirm`` would write, for one that writes more with it. None: its fsync must be waited for (D63)."""
+        return None if self._each else xid_record(CONFIRM_REMOVE, xid)
 
     def unremove_many(self, xids):
         """As ``unremove`` of each."""

@@ -129,8 +129,11 @@ class LineJournal(Journal):
     def remove_all(self, count):
         self.remove(count)
 
-    def remove_tentative(self, xid):
-        self.records.append('remove-tentative(%d)' % xid)
+    def remove_tentative(self, xid, before=b''):
+        self.records.append('%sremove-tentative(%d)' % (before.decode(), xid))
+
+    def confirm_record(self, xid):
+        return b'confirm-remove(%d)+' % xid if self.next_commit is None else None
 
     def unremove(self, xid):
         self.records.append('unremove(%d)' % xid)

@@ -677,6 +677,26 @@ class CountersTest(SessionTest):
         self.assertEqual(self.queue().delivery_latency_msec.sum, 500)
         self.assertEqual((self.queue().get_items_hit, self.queue().get_items_miss), (1, 1))
 
+    def test_confirm_and_open_of_the_next_by_one_write_count_as_both_do(self):
+        results = []
+        for by_one_write in (True, False):
+            self.setUp()
+            self.put(b'1', b'2', b'3')
+            a, = self.clients(1)
+            session = a.session
+            self.assertIsNone(session.get_next(b'q'))
+            session.get(b'q', 0, True)
+            self.clock.advance(0.5)
+            if by_one_write:
+                item = session.get_next(b'q')
+            else:
+                session.confirm(b'q', 1)
+                item = session.get(b'q', 0, True)
+            results.append((item.data, session.open_count(b'q'), self.counters(), self.metrics(self.stats),
+                            self.metrics(self.queue()), self.stats.delivery_latency_msec.sum,
+                            (self.queue().get_items_hit, self.queue().transactions)))
+        self.assertEqual(results[0], results[1])
+
     def test_miss_of_an_unknown_queue(self):
         self.producer.get()
         self.assertEqual(self.counters(), {'cmd_get': 1, 'get_misses': 1})
