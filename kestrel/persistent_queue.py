@@ -229,31 +229,36 @@ class PersistentQueue(QueueItems):
     def _heads_in_the_way(self):
         """How many items must leave at the head until one can enter (D38), NO_WAY if that is not possible.
 
-        LATER: after those that have left now. It takes a lowered limit to come to that: more than a slice is in the way,
-        or all that is in memory, with others on disk that move up. Raises JournalError, and then none has left.
+        It takes a lowered limit that more is in the way than what is in memory: that leaves, and those on disk move up.
+        LATER: so have a slice of them, and the rest is for the next step. Raises JournalError, and then none has left.
         """
         if (len(self.tail) >= self.max_items or self.tail_bytes >= self.max_size or self._is_choked()
                 or self.moves_expired and self.mover.stuck and self.stale(self.clock.now_ms())):
             return NO_WAY
-        count = self.count + len(self.tail)
-        size = self.bytes + self.tail_bytes
-        heads = 0
-        for item in self.items:
-            if count - heads < self.max_items and size < self.max_size or item.data is None:
-                return heads if heads else NO_WAY
-            if heads == SLICE:
-                break
-            size -= len(item.data)
-            heads += 1
-        else:
-            if count - heads < self.max_items and size < self.max_size:
-                return heads
-            if not heads or not self.behind:
-                return NO_WAY
-        if self.journal is not None:
-            self.journal.make_room()
-            self.journal.remove(heads)
-        self._discard(heads)
+        gone = 0
+        while gone < SLICE:
+            count = self.count + len(self.tail)
+            size = self.bytes + self.tail_bytes
+            heads = 0
+            for item in self.items:
+                if count - heads < self.max_items and size < self.max_size:
+                    return heads
+                if item.data is None:
+                    return heads if heads else NO_WAY
+                if gone + heads == SLICE:
+                    break
+                size -= len(item.data)
+                heads += 1
+            else:
+                if count - heads < self.max_items and size < self.max_size:
+                    return heads
+                if not heads or not self.behind:
+                    return NO_WAY
+            if self.journal is not None:
+                self.journal.make_room()
+                self.journal.remove(heads)
+            self._discard(heads)
+            gone += heads
         return LATER
 
     def _discard(self, count):
