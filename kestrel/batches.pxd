@@ -2,7 +2,8 @@ cimport cython
 
 from kestrel.item cimport Item
 from kestrel.read_ids cimport Batch, ReadIds, SharedReads
-from kestrel.session cimport Services, Session
+from kestrel.services cimport Services
+from kestrel.session cimport Session
 
 cdef int TURN
 cdef int ITEM_HEAD

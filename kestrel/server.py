@@ -22,7 +22,8 @@ from kestrel.log import peer
 from kestrel.persistent_queue import PersistentQueue
 from kestrel.ports import ClientPort
 from kestrel.queue_collection import QueueCollection
-from kestrel.session import Services, Session
+from kestrel.services import Services
+from kestrel.session import Session
 from kestrel.stats import ServerStats
 from kestrel.status import STORED, ServerStatus, StatusFile
 

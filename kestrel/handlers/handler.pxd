@@ -2,7 +2,8 @@ cimport cython
 
 from kestrel.connection cimport Connection
 from kestrel.protocol.parser cimport Parser
-from kestrel.session cimport Services, Session
+from kestrel.services cimport Services
+from kestrel.session cimport Session
 
 cdef int TURN
 

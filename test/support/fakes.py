@@ -19,7 +19,8 @@ from kestrel.handlers.memcache import MemcacheHandler
 from kestrel.journal.journal import Journal
 from kestrel.persistent_queue import PersistentQueue
 from kestrel.queue_collection import QueueCollection
-from kestrel.session import Services, Session
+from kestrel.services import Services
+from kestrel.session import Session
 from kestrel.stats import QueueStats, ServerStats
 from kestrel.waiters import Waiters
 from support.clock import MovedClock

@@ -16,7 +16,7 @@ LEVELS = [
     ['config', 'settings', 'log', 'queue_items', 'persistent_queue', 'compactor', 'mover'],
     ['status', 'reads', 'read_ids', 'aliased_queue'],
     ['queue_collection'],
-    ['session', 'batches', 'report'],
+    ['services', 'access', 'puts', 'session', 'batches', 'report'],
     ['handlers', 'connection', 'ports'],
     ['idleness', 'background', 'admin'],
     ['server'],
