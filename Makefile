@@ -24,12 +24,14 @@ TREE := build/tree-pypi/lib
 make_tree = $(1) setup.py -q build --parallel=2 --build-base=build/tree-$(2) --build-lib=build/tree-$(2)/lib \
             2>build/tree-$(2).log || { cat build/tree-$(2).log >&2; exit 1; }
 
-.PHONY: help run test test-long test-package bench build deb deb-src install clean venv tree-pypi tree-debian
+.PHONY: help run test test-rest test-long test-package bench build deb deb-src install thrift clean venv \
+        tree-pypi tree-debian
 
 help:
 	@echo "make run        start the server in the foreground, with $(CONFIG)"
-	@echo "make test       all tests, compiled and pure, on PyPI's and on Debian's libraries (about 8 minutes);"
+	@echo "make test       all tests, compiled and pure, on PyPI's and on Debian's libraries (about 6 minutes);"
 	@echo '                a part of them: make test LANES=pypi-pure SUITES="unit wire" TESTS=test_imports'
+	@echo "make test-rest  the suites with real servers in the lanes that make test leaves out"
 	@echo "make test-long  the same with many more rounds of kill -9"
 	@echo "make bench      speed and size, against memcached and redis"
 	@echo "make build      compile kestrel into $(TREE)"
@@ -37,14 +39,16 @@ help:
 	@echo "make deb-src    its source package: build/deb-src"
 	@echo "make test-package  builds it, boots it in a container, upgrades and purges it (root; about 15 minutes)"
 	@echo "make install    without a package: DESTDIR=$(DESTDIR) prefix=$(prefix)"
+	@echo "make thrift     make kestrel/thrift_gen from kestrel/kestrel.thrift"
 	@echo "make clean      remove build/, and with it the development spool"
 
 run: tree-pypi
 	@mkdir -p build/run
 	exec env PYTHONPATH=$(TREE) $(VENV)/bin/python -P -m kestrel -f $(CONFIG)
 
-test test-long:
-	@$(PYTHON) test/run.py $(if $(filter test-long,$@),--long) --lanes="$(LANES)" --suites="$(SUITES)" $(TESTS)
+test test-rest test-long:
+	@$(PYTHON) test/run.py $(patsubst test%,-%,$(filter-out test,$@)) \
+	    $(if $(strip $(LANES)),--lanes="$(LANES)") $(if $(strip $(SUITES)),--suites="$(SUITES)") $(TESTS)
 
 test-package:
 	@/usr/bin/python3 test/package/run.py
@@ -89,6 +93,14 @@ install:
 	        >'$(DESTDIR)$(prefix)'/lib/systemd/system/$$unit; done
 	[ -e '$(DESTDIR)/etc/kestrel/kestrel.conf' ] || \
 	    install -m 644 etc/kestrel/kestrel.conf '$(DESTDIR)/etc/kestrel/kestrel.conf'
+
+# What the compiler makes is kept in the repository, with its version in each head; test_thrift_gen.py compares.
+thrift:
+	@command -v thrift >/dev/null || { echo "no thrift compiler: apt install thrift-compiler" >&2; exit 1; }
+	@rm -rf build/thrift
+	@mkdir -p build/thrift
+	thrift --gen py:slots -out build/thrift kestrel/kestrel.thrift
+	cp $(addprefix build/thrift/kestrel/,Kestrel.py ttypes.py constants.py) kestrel/thrift_gen
 
 clean:
 	rm -rf build dist *.egg-info kestrel.deb

@@ -45,12 +45,12 @@ class Connection:
     lingers      bool: closed because of an error that the client must get to read
     """
 
-    def __init__(self, sock, address, stats, clock, budget, idle_limit):
+    def __init__(self, sock, address, traffic, clock, budget, idle_limit):
         self.sock = sock
         self.receive = sock.recv
         self.send = sock.send
         self.address = address
-        self.stats = stats
+        self.traffic = traffic          # stats.Traffic
         self.clock = clock
         self.budget = budget            # block_budget.BlockBudget
         self.idle_limit = idle_limit    # seconds, 0 = none (client_timeout)
@@ -148,7 +148,7 @@ class Connection:
             return b''
         if not data:
             self._end_input()
-        self.stats.bytes_read += len(data)
+        self.traffic.bytes_read += len(data)
         return data
 
     def _readable(self):
@@ -291,7 +291,7 @@ class Connection:
         except OSError:
             self._lose()
             return False
-        self.stats.bytes_written += sent
+        self.traffic.bytes_written += sent
         if sent == len(data):
             return False
         self._flush_slowly(memoryview(data)[sent:])
@@ -314,7 +314,7 @@ class Connection:
                 except OSError:
                     self._lose()
                     break
-                self.stats.bytes_written += sent
+                self.traffic.bytes_written += sent
                 rest = rest[sent:]
         finally:
             self.state = RUNNING

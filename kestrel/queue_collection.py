@@ -5,7 +5,7 @@ from functools import partial
 
 from kestrel.aliased_queue import AliasedQueue
 from kestrel.compactor import Compactor
-from kestrel.errors import JournalError, RequestError
+from kestrel.errors import BadName, JournalError
 from kestrel.journal import recovery
 from kestrel.journal.journal import Journal
 from kestrel.mover import Mover
@@ -20,21 +20,21 @@ _FORBIDDEN = (b'.', b'/', b'~', b'\0', b'\r')
 
 
 def check_name(name):
-    """Raise RequestError unless a queue of that name can exist (spec queues 1, D34)."""
+    """Raise BadName unless a queue of that name can exist (spec queues 1, D34)."""
     for byte in _FORBIDDEN:
         if byte in name:
-            raise RequestError(BAD_NAME)
+            raise BadName(BAD_NAME)
     parent, plus, child = name.partition(b'+')
     if not parent or plus and not child:
-        raise RequestError(BAD_NAME)
+        raise BadName(BAD_NAME)
     if len(name.decode('latin-1').encode('utf-8')) > LONGEST_NAME:
-        raise RequestError(NAME_TOO_LONG)
+        raise BadName(NAME_TOO_LONG)
 
 
 def check_no_cr(name):
-    """Raise RequestError for a name with a CR: bad even where no queue need exist (D34)."""
+    """Raise BadName for a name with a CR: bad even where no queue need exist (D34)."""
     if b'\r' in name:
-        raise RequestError(BAD_NAME)
+        raise BadName(BAD_NAME)
 
 
 class QueueCollection:
@@ -62,6 +62,8 @@ class QueueCollection:
         self.routed = set()
         # may any queue be for one client id only
         self.white_lists = config.has_white_lists()
+        # queues whose files were left alone at the start (D56): until the next one they have no journal
+        self.left_alone = set()
         # lines of clients that wait for a name that is no queue yet (D14)
         self.expected = {}
 
@@ -82,7 +84,7 @@ class QueueCollection:
             on_read = partial(on_replay, number, len(found)) if on_replay else None
             recovered = recovery.recover(self.disk, self.clock, self.log, files, settings.max_memory_size,
                                          settings.max_deliveries, on_read)
-            self._set_up(name, settings, recovered)
+            self._set_up_by_name(name, settings, recovered)
         self._set_up_configured(self.config)
         self._set_aliases(self.config)
         for queue in list(self.queues.values()):
@@ -90,6 +92,7 @@ class QueueCollection:
                 queue.mover.bury_found()
 
     def _leave_alone(self, name, why):
+        self.left_alone.add(name)
         self.log.warning('queue %s: %s: its journal files are left alone', name.decode('latin-1'), why)
 
     def _set_up_configured(self, config):
@@ -99,7 +102,7 @@ class QueueCollection:
         try:
             for name in config.queues:
                 if name not in self.queues:
-                    self._set_up(name, config.queue(name), None)
+                    self._set_up_by_name(name, config.queue(name), None)
                     new.append(name)
         except JournalError:
             for name in new:
@@ -108,6 +111,14 @@ class QueueCollection:
                 del self.children[parent]
                 self._route(parent)
             raise
+
+    def _set_up_by_name(self, name, settings, recovered):
+        """For an operator, who has asked for no queue in particular: JournalError says which one it is."""
+        try:
+            self._set_up(name, settings, recovered)
+        except JournalError as error:
+            why = 'queue %s cannot be set up: %s' % (name.decode('latin-1'), error.why)
+            raise JournalError(why, error.full) from error
 
     def _undo(self, name):
         """Take back a set-up that nobody has seen; who waits for the name goes on waiting."""
@@ -157,7 +168,7 @@ class QueueCollection:
         return self.queues.get(name)
 
     def need(self, name):
-        """The queue of that name, created at its first put. Raises RequestError, JournalError."""
+        """The queue of that name, created at its first put. Raises BadName, JournalError."""
         queue = self.queues.get(name)
         if queue is None:
             check_name(name)
@@ -170,12 +181,15 @@ class QueueCollection:
         return self.config.queue(name) if queue is None else queue.settings
 
     def check_readable(self, name):
-        """Raise RequestError unless a queue of that name exists or could."""
+        """Raise BadName unless a queue of that name exists or could."""
         if name not in self.queues:
             check_name(name)
 
     def _set_up(self, name, settings, recovered):
         journal = None
+        if settings.keep_journal and name in self.left_alone:
+            # a reload says so: what is put now must not go behind the records of then
+            settings = settings.replaced(keep_journal=False)
         if settings.keep_journal:
             journal = Journal(self.disk, self.clock, self.hub, self.syncer, self.spool, name, settings.sync_journal,
                               recovered, self._count_journal_error)

@@ -1,15 +1,10 @@
 """Builds all parts of a server and connects them; starts and stops them in a fixed order (D28, D46)."""
 
-import errno
-import os
-import resource
-import socket
 from functools import partial
 
 import gevent
 from gevent.event import AsyncResult, Event
 from gevent.lock import BoundedSemaphore
-from gevent.server import StreamServer
 from gevent.threadpool import ThreadPool
 
 from kestrel import __version__, config, report
@@ -20,70 +15,45 @@ from kestrel.connection import Connection
 from kestrel.disk import Disk
 from kestrel.errors import JournalError, StartError
 from kestrel.handlers.memcache import MemcacheHandler
+from kestrel.handlers.text import TextHandler
 from kestrel.hub import Hub
 from kestrel.journal.sync import Syncer
+from kestrel.log import peer
 from kestrel.persistent_queue import PersistentQueue
+from kestrel.ports import ClientPort
 from kestrel.queue_collection import QueueCollection
-from kestrel.session import Services, Session
+from kestrel.services import Services
+from kestrel.session import Session
 from kestrel.stats import ServerStats
 from kestrel.status import STORED, ServerStatus, StatusFile
 
-KEPT_BACK = 64              # file descriptors that connections leave for queues (D68)
 REQUESTS_MAY_TAKE = 5.0     # seconds that running requests have to finish at the stop (D46)
 SHUTDOWN_DELAY = 0.1
 CLOSING_THREADS = 8
 
-# On the listening socket; accepted ones inherit them. Dead peers: first probe after 60 s, then every 15 s, 4 times;
-# what is sent may stay unacknowledged for 120 s (D67).
-CLIENT_OPTIONS = (
-    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
-    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4),
-    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 120000),
+
+def _thrift():
+    """-> ThriftHandler. Imported where its port is on; else the library need not be there. Raises StartError."""
+    try:
+        from kestrel.handlers.thrift import ThriftHandler
+    except ModuleNotFoundError as error:
+        raise StartError("thrift_listen_port: %s: apt install python3-thrift, or pip install thrift, or write none"
+                         % error) from error
+    return ThriftHandler
+
+
+def _thrift_handler(session, connection, services):
+    return _thrift()(session, connection, services)
+
+
+# The client ports, in the order of the log: (protocol, what runs the requests of one of its connections). The setting
+# of a port is <protocol>_listen_port.
+PROTOCOLS = (
+    ('memcache', MemcacheHandler),
+    ('text', TextHandler),
+    ('thrift', _thrift_handler),
 )
-
-
-class ClientListener(StreamServer):
-    """Accepts clients as plain non-blocking sockets: a connection brings its own watcher."""
-
-    def __init__(self, listener, handle, full):
-        super().__init__(listener, handle)
-        self.full_of_files = full
-        self.largest_fd = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - KEPT_BACK
-        self.pause = None
-
-    def do_read(self):
-        try:
-            fd, address = self.socket._accept()
-        except BlockingIOError:
-            return None
-        except OSError as error:
-            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                self.full_of_files(os.strerror(error.errno))
-                self._rest()
-            return None
-        if fd >= self.largest_fd:
-            os.close(fd)
-            self.full_of_files('%d files are open' % fd)
-            return None
-        client = socket.socket(self.socket.family, socket.SOCK_STREAM, 0, fileno=fd)
-        client.setblocking(False)
-        return client, address
-
-    def _rest(self):
-        """What cannot be accepted stays readable: look again in a while instead of spinning."""
-        self.stop_accepting()
-        if self.pause is not None:
-            self.pause.close()
-        self.pause = self.loop.timer(0.1)
-        self.pause.start(self.start_accepting)
-
-    def close(self):
-        if self.pause is not None:
-            self.pause.close()
-        super().close()
+HANDLERS = dict(PROTOCOLS)
 
 
 class KestrelServer:
@@ -91,11 +61,13 @@ class KestrelServer:
 
     configuration  config.Config
     log            log.Log, see there
-    clock, disk    handed in by tests
+    clock, disk, hub   handed in by tests
     on_stop_step   called after each step of the stop: the caller's watch over it
+
+    ports          list of ports.ClientPort, bound from ``load`` on
     """
 
-    def __init__(self, configuration, log, clock=None, disk=None, on_stop_step=None):
+    def __init__(self, configuration, log, clock=None, disk=None, hub=None, on_stop_step=None):
         self.config = configuration
         self.logging = log
         self.on_stop_step = on_stop_step or (lambda: None)
@@ -104,7 +76,7 @@ class KestrelServer:
         self.disk = disk or Disk(self.log)
         self.stats = ServerStats()
         settings = configuration.server
-        self.hub = Hub()
+        self.hub = hub or Hub()
         self.syncer = Syncer(self.clock, self.log, self.stats.fsync_delay_usec.add,
                              self.stats.item_fsync_delay_usec.add, self.stats.count_fsync_error, self.hub)
         self.collection = QueueCollection(self.disk, self.hub, self.syncer, self.clock, self.stats,
@@ -120,8 +92,7 @@ class KestrelServer:
         self.idle_limit = (settings.client_timeout or 0) / 1000000
         frequency = settings.expiration_timer_frequency
         self.background = Background(self.services, frequency / 1000000 if frequency else None)
-        self.sockets = []
-        self.listeners = []
+        self.ports = []
         self.connections = set()
         self.serving = set()        # connections that may have a running request
         self.finished = Event()     # while it stops: none of them has
@@ -139,23 +110,25 @@ class KestrelServer:
         self.listen()
 
     def load(self, on_replay=None):
-        """Bind the port, lock the spool and replay it (D28). Raises StartError.
+        """Bind the ports, lock the spool and replay it (D28). Raises StartError.
 
         on_replay  called with what is being read, see ``QueueCollection.load``
         """
         settings = self.config.server
-        for warning in self.config.warnings:
-            self.log.warning('%s', warning)
         try:
-            # the port is bound before anything is replayed or changed on disk, and listens after that
-            if settings.memcache_listen_port is not None:
-                self.sockets.append(_bind(settings.listen_address, settings.memcache_listen_port))
+            # the ports are bound before anything is replayed or changed on disk, and listen after that
+            for protocol, _ in PROTOCOLS:
+                port = getattr(settings, protocol + '_listen_port')
+                if port is not None:
+                    if protocol == 'thrift':
+                        _thrift()
+                    self.ports.append(ClientPort(protocol, settings.listen_address, port))
             self.collection.load(self.disk.lock_spool(settings.queue_path), on_replay)
             self.server_status.begin(self.status_file.read(self.server_status.announced))
             self.status_file.check()
         except JournalError as error:
             self._abandon()
-            raise StartError('%s: a queue cannot be set up: %s' % (settings.queue_path, error.why)) from error
+            raise StartError('%s: %s' % (settings.queue_path, error.why)) from error
         except BaseException:
             self._abandon()
             raise
@@ -163,37 +136,24 @@ class KestrelServer:
     def listen(self):
         """Open the client ports. Raises StartError."""
         try:
-            for sock in self.sockets:
-                self._listen(sock)
+            for port in self.ports:
+                port.listen(self.config.server.connection_backlog, partial(self._serve, port.protocol),
+                            self._too_many_files)
         except BaseException:
             self._abandon()
             raise
         self.background.start()
         self.log.info('kestrel %s ready: %d queues in %s, %s', __version__, len(self.collection.queues),
-                      self.config.server.queue_path, ', '.join(['memcache on %s:%d' % sock.getsockname()[:2]
-                                                                for sock in self.sockets]) or 'no port open')
-
-    def _listen(self, sock):
-        backlog = self.config.server.connection_backlog
-        try:
-            sock.listen(socket.SOMAXCONN if backlog is None else backlog)
-        except OSError as error:
-            # another server that bound the port, too, before either of us listened
-            raise _cannot_listen(*sock.getsockname()[:2], error) from error
-        listener = ClientListener(sock, self._serve, self._too_many_files)
-        listener.start()
-        self.listeners.append(listener)
+                      self.config.server.queue_path, ', '.join(map(str, self.ports)) or 'no port open')
 
     def _abandon(self):
-        for listener in self.listeners:
-            listener.close()
-        for sock in self.sockets:
-            sock.close()
+        for port in self.ports:
+            port.close()
         self.disk.unlock_spool()
 
     # -- clients ---------------------------------------------------------------------------------------------------
 
-    def _serve(self, sock, address):
+    def _serve(self, protocol, sock, address):
         """One client, in its own greenlet."""
         if self.stopping:
             sock.close()
@@ -203,14 +163,15 @@ class KestrelServer:
         stats.total_connections += 1
         trace = self.services.settings.enable_session_trace
         if trace:
-            self.log.info('session begins: %s', address)
-        connection = Connection(sock, address, stats, self.clock, self.budget, self.idle_limit)
+            self.log.info('session begins: %s', peer(address))
+        traffic = stats.thrift if protocol == 'thrift' else stats
+        connection = Connection(sock, address, traffic, self.clock, self.budget, self.idle_limit)
         self.connections.add(connection)
         self.serving.add(connection)
         session = None
         try:
             session = Session(self.services, connection, stats.connections)
-            connection.serve(MemcacheHandler(session, connection, self.services))
+            connection.serve(HANDLERS[protocol](session, connection, self.services))
         finally:
             self.budget.hold(connection, 0)
             self.serving.discard(connection)
@@ -222,7 +183,7 @@ class KestrelServer:
             self.connections.discard(connection)
             stats.connections -= 1
             if trace:
-                self.log.info('session ends: %s', address)
+                self.log.info('session ends: %s', peer(address))
             if not self.connections:
                 self.drained.set()
 
@@ -278,17 +239,21 @@ class KestrelServer:
             return 'the server is stopping'
         try:
             new = config.load(self.config.path)
-            self.logging.apply(new.logging)
+            log_before = self.logging.exchange(new.logging)
         except StartError as error:
             return self._not_reloaded(error)
         try:
             self.collection.configure(new)
         except JournalError as error:
-            self.logging.apply(self.config.logging)
+            self.logging.put_back(log_before)
             return self._not_reloaded(error)
+        self.logging.end(log_before)
         self.config = new
-        for warning in new.warnings:
-            self.log.warning('%s', warning)
+        in_force = self.services.settings
+        changed = [key for key, value in vars(new.server).items() if value != getattr(in_force, key)]
+        if changed:
+            self.log.warning('%s: [server] is read at the start only: restart kestrel to apply %s', new.path,
+                             ', '.join(changed))
         self.log.info('configuration reloaded from %s', new.path)
         return None
 
@@ -310,8 +275,8 @@ class KestrelServer:
         self.stopping = True
         self.on_stop_step()
         self.log.info('stopping')
-        for listener in self.listeners:
-            listener.close()
+        for port in self.ports:
+            port.close()
         self.services.stopping = True
         self.collection.dismiss_waiters()
         self.on_stop_step()
@@ -392,36 +357,8 @@ class KestrelServer:
             # the deletions of queues just before the stop
             self.disk.fsync_dir(self.collection.spool)
         except OSError as error:
-            self.log.error('cannot fsync %s: %s', self.config.server.queue_path, error.strerror)
+            self.log.error('cannot fsync %s: %s', self.services.settings.queue_path, error.strerror)
 
     def wait(self):
         """Block until the server has stopped."""
         self.stopped.wait()
-
-
-def _bind(address, port):
-    """A bound, not yet listening socket. Raises StartError that names the remedy."""
-    try:
-        family, kind, proto, _, where = socket.getaddrinfo(
-            address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        sock = socket.socket(family, kind, proto)
-    except OSError as error:
-        raise StartError('listen_address %s: %s: set it to an address of this machine'
-                         % (address, error.strerror)) from error
-    try:
-        sock.setblocking(False)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        for level, option, value in CLIENT_OPTIONS:
-            sock.setsockopt(level, option, value)
-        sock.bind(where)
-    except OSError as error:
-        sock.close()
-        raise _cannot_listen(address, port, error) from error
-    return sock
-
-
-def _cannot_listen(address, port, error):
-    remedy = {errno.EADDRNOTAVAIL: 'set listen_address to an address of this machine',
-              errno.EACCES: 'take a port from 1024 on, or give the process the right to this one',
-              }.get(error.errno, 'stop what uses it or change memcache_listen_port')
-    return StartError('cannot listen on %s port %d: %s: %s' % (address, port, os.strerror(error.errno), remedy))

@@ -63,10 +63,23 @@ class Histogram:
         return list(self.buckets) if self.used else [0] * BUCKETS
 
 
-class ServerStats:
-    """Counters since the start of the server; names as in spec admin 7."""
+class Traffic:
+    """Bytes that came from clients and went to them."""
 
     def __init__(self):
+        self.bytes_read = 0
+        self.bytes_written = 0
+
+
+class ServerStats(Traffic):
+    """Counters since the start of the server; names as in spec admin 7.
+
+    thrift  the Traffic of the thrift port, which is not in ``bytes_read`` and ``bytes_written``
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.thrift = Traffic()
         self.connections = 0
         self.total_connections = 0
         self.total_items = 0
@@ -77,8 +90,6 @@ class ServerStats:
         self.cmd_monitor_get = 0
         self.get_hits = 0
         self.get_misses = 0
-        self.bytes_read = 0
-        self.bytes_written = 0
         self.queue_creates = 0
         self.queue_deletes = 0
         self.queue_expires = 0

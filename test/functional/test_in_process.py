@@ -10,14 +10,9 @@ import unittest
 import gevent
 import gevent.socket
 from kestrel import config, log
-from kestrel.server import KestrelServer
-
-from support.server import PortLease
+from kestrel.server import PROTOCOLS, KestrelServer
 
 CONFIG = """[server]
-memcache_listen_port = %d
-text_listen_port = none
-thrift_listen_port = none
 queue_path = %s
 status_file = %s
 """
@@ -28,19 +23,19 @@ class InProcessTest(unittest.TestCase):
     def server(self, number):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
-        lease = PortLease()
-        self.addCleanup(lease.release)
-        port = lease.port
         path = os.path.join(folder.name, 'kestrel.conf')
         with open(path, 'w') as file:
-            file.write(CONFIG % (port, *[os.path.join(folder.name, name) for name in ('spool', 'status')]))
+            file.write(CONFIG % tuple(os.path.join(folder.name, name) for name in ('spool', 'status')))
         loaded = config.load(path)
+        for protocol, _ in PROTOCOLS:
+            # the system chooses
+            setattr(loaded.server, protocol + '_listen_port', 0)
         handle = log.setup(loaded.logging, io.StringIO(), '.in_process_%d' % number)
         server = KestrelServer(loaded, handle)
         server.start()
         self.addCleanup(handle.close)
         self.addCleanup(server.stop)
-        return server, port
+        return server, server.ports[0].address[1]
 
     def ask(self, port, request, end=b'\r\n'):
         client = gevent.socket.create_connection(('127.0.0.1', port), timeout=5)

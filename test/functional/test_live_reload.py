@@ -101,6 +101,8 @@ class ReloadTest(unittest.TestCase):
         self.put(b'STORED')
         self.client.expect(b'get q/open\r\n', b'VALUE q 0 1\r\nx\r\nEND\r\n')
         self.client.expect_close(b'get q/open\r\n', b'ERROR too many open reads (limit 1)\r\n')
+        self.assertIn('[server] is read at the start only: restart kestrel to apply max_open_transactions\n',
+                      self.server.log())
         self.server.restart()
         with self.server.client() as client:
             client.expect(b'get q/open\r\nget q/open\r\n', b'VALUE q 0 1\r\nx\r\nEND\r\n' * 2)

@@ -17,6 +17,8 @@ from support.environment import kestrel_command, process_environment
 # Below the range from which the system gives ports to outgoing connections: none of those is in the way.
 PORTS = range(20000, 32000)
 
+PROTOCOLS = ('memcache', 'text', 'thrift')
+
 LISTEN = '0A'  # the state of a listening socket in /proc/net/tcp
 
 START_SECONDS = 30
@@ -108,11 +110,13 @@ class Server:
 
     config   a dict of sections, laid over the test's own ([server] with the addresses and paths below; its
              keys may be overridden), or the whole text of the file, in which $port, $spool, $status and $dir
-             are filled in
+             are filled in, and $text_port for a further protocol
     args     further words of the command line
     env      further environment variables
+    protocols  those that get a port, memcache always
 
-    port     of the memcache protocol        spool    folder of the journals, not there before the first start
+    ports    {protocol: its port}            port     of the memcache protocol
+    spool    folder of the journals, not there before the first start
     pid      of the running process          dir      the temporary folder; config_path, status_path lie in it
     exit_code  of the last process that ended, None before
 
@@ -120,9 +124,10 @@ class Server:
     the test has not stopped it itself) and removes everything. ``start_server`` does the same for a TestCase.
     """
 
-    def __init__(self, config=None, args=(), env=None):
-        self._lease = PortLease()
-        self.port = self._lease.port
+    def __init__(self, config=None, args=(), env=None, protocols=()):
+        self._leases = {protocol: PortLease() for protocol in ('memcache', *protocols)}
+        self.ports = {protocol: lease.port for protocol, lease in self._leases.items()}
+        self.port = self.ports['memcache']
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix='kestrel-test-'))
         self.spool = self.dir / 'spool'
         self.config_path = self.dir / 'kestrel.conf'
@@ -137,8 +142,9 @@ class Server:
     def write_config(self, config):
         """Write the configuration file (a dict or text as for the constructor) without telling the server."""
         if isinstance(config, str):
+            further = {f'{protocol}_port': port for protocol, port in self.ports.items()}
             text = string.Template(config).safe_substitute(
-                port=self.port, spool=self.spool, status=self.status_path, dir=self.dir)
+                further, port=self.port, spool=self.spool, status=self.status_path, dir=self.dir)
         else:
             text = config_text(self._with_own_settings(config))
         self.config_path.write_text(text)
@@ -147,9 +153,7 @@ class Server:
         own = {
             'server': {
                 'listen_address': '127.0.0.1',
-                'memcache_listen_port': self.port,
-                'text_listen_port': None,
-                'thrift_listen_port': None,
+                **{f'{protocol}_listen_port': self.ports.get(protocol) for protocol in PROTOCOLS},
                 'queue_path': self.spool,
                 'status_file': self.status_path,
             },
@@ -175,7 +179,7 @@ class Server:
                 kestrel_command('-f', self.config_path, *self._args), cwd=self.dir,
                 env=process_environment(self._env), stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr)
         deadline = time.monotonic() + START_SECONDS
-        while not listens(self.port):
+        while not all(map(listens, self.ports.values())):
             if self._process.poll() is not None:
                 self.exit_code = self._process.returncode
                 raise AssertionError(f'kestrel did not start, exit code {self.exit_code}:\n{self.log_end()}')
@@ -217,9 +221,9 @@ class Server:
         with self.client() as client:
             client.expect(b'reload\r\n', reply)
 
-    def client(self, timeout=10):
-        """A new connection to the memcache port."""
-        return Client(self.port, timeout)
+    def client(self, timeout=10, protocol='memcache'):
+        """A new connection to the port of a protocol."""
+        return Client(self.ports[protocol], timeout)
 
     def log(self):
         """Everything that all starts so far have written to standard output and standard error."""
@@ -232,11 +236,12 @@ class Server:
         return self.log()[-SHOWN:]
 
     def close(self):
-        """Kill what still runs, remove the folder, give the port back."""
+        """Kill what still runs, remove the folder, give the ports back."""
         if self.running:
             self.kill9()
         shutil.rmtree(self.dir, ignore_errors=True)
-        self._lease.release()
+        for lease in self._leases.values():
+            lease.release()
 
     def __enter__(self):
         try:

@@ -132,6 +132,41 @@ class FaultySystem:
         return fitting
 
 
+class KillableSystem(FaultySystem):
+    """... of a process that may be killed: then its descriptors are closed, and it changes nothing any more.
+
+    held  the descriptors that are open
+    """
+
+    def __init__(self):
+        self.held = set()
+        self.killed = False
+        super().__init__()
+
+    def close(self, descriptor):
+        if not self.killed:
+            self.held.discard(descriptor)
+            os.close(descriptor)
+
+    def kill(self):
+        """The process ends. The collector may close its generators at any time later: they find nothing."""
+        self.killed = True
+        while self.held:
+            os.close(self.held.pop())
+
+    def _watched(self, name):
+        call = super()._watched(name)
+
+        def call_of_the_living(*arguments):
+            if self.killed:
+                raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+            answer = call(*arguments)
+            if name in ('open', 'dup'):
+                self.held.add(answer)
+            return answer
+        return call_of_the_living
+
+
 class ToldQueue:
     """The queue of a journal, as far as the journal sees it.
 

@@ -3,7 +3,7 @@
 import errno
 import unittest
 
-from kestrel.errors import JournalError, RequestError
+from kestrel.errors import BadName, JournalError
 from kestrel.journal.sync import Commit
 from kestrel.queue_collection import QueueCollection
 from kestrel.stats import ServerStats
@@ -313,7 +313,7 @@ class LifeTest(FanoutTest):
 
     def test_bad_names_are_no_children(self):
         for name in (b'+', b'+x', b'a+', b'a+b.c', b'a' * 300 + b'+x'):
-            with self.subTest(name), self.assertRaises(RequestError):
+            with self.subTest(name), self.assertRaises(BadName):
                 self.client.session.get(name, 0, False)
         self.assertEqual(self.collection.children, {})
 
