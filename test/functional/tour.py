@@ -28,8 +28,10 @@ from unittest import mock
 import gevent
 from gevent import socket
 from kestrel import config, log, settings
+from kestrel.heartbeat import Heartbeat
 from kestrel.hub import Hub
 from kestrel.main import _Signals
+from kestrel.notify import Notifier
 from kestrel.server import KestrelServer
 
 from functional.test_docs import Dialogue, pattern
@@ -204,7 +206,7 @@ class Tour:
 
     def _hang_up(self):
         before = len(self._records())
-        signals = _Signals(self.server, self.handle)
+        signals = _Signals(self.server, self.handle, Heartbeat(self.server, Notifier({}, self.clock)))
         try:
             os.kill(os.getpid(), signal.SIGHUP)
             self._wait(lambda: len(self._records()) > before)
