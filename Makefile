@@ -8,6 +8,9 @@ CONFIG ?= etc/kestrel/development.conf
 LANES ?=
 SUITES ?=
 TESTS ?=
+# make install: below DESTDIR, for packages; the commands run with PYTHON
+DESTDIR ?=
+prefix ?= /usr/local
 # make bench: words for test/bench/bench.py
 BENCH ?=
 
@@ -21,23 +24,34 @@ TREE := build/tree-pypi/lib
 make_tree = $(1) setup.py -q build --parallel=2 --build-base=build/tree-$(2) --build-lib=build/tree-$(2)/lib \
             2>build/tree-$(2).log || { cat build/tree-$(2).log >&2; exit 1; }
 
-.PHONY: help run test test-long bench build clean venv tree-pypi tree-debian
+.PHONY: help run test test-rest test-long test-package bench build deb deb-src install thrift clean venv \
+        tree-pypi tree-debian
 
 help:
 	@echo "make run        start the server in the foreground, with $(CONFIG)"
-	@echo "make test       all tests, compiled and pure, on PyPI's and on Debian's libraries (about 8 minutes);"
+	@echo "make test       all tests, compiled and pure, on PyPI's and on Debian's libraries (about 6 minutes);"
 	@echo '                a part of them: make test LANES=pypi-pure SUITES="unit wire" TESTS=test_imports'
+	@echo "make test-rest  the suites with real servers in the lanes that make test leaves out"
 	@echo "make test-long  the same with many more rounds of kill -9"
 	@echo "make bench      speed and size, against memcached and redis"
 	@echo "make build      compile kestrel into $(TREE)"
+	@echo "make deb        the Debian package for this release: kestrel.deb"
+	@echo "make deb-src    its source package: build/deb-src"
+	@echo "make test-package  builds it, boots it in a container, upgrades and purges it (root; about 15 minutes)"
+	@echo "make install    without a package: DESTDIR=$(DESTDIR) prefix=$(prefix)"
+	@echo "make thrift     make kestrel/thrift_gen from kestrel/kestrel.thrift"
 	@echo "make clean      remove build/, and with it the development spool"
 
 run: tree-pypi
 	@mkdir -p build/run
 	exec env PYTHONPATH=$(TREE) $(VENV)/bin/python -P -m kestrel -f $(CONFIG)
 
-test test-long:
-	@$(PYTHON) test/run.py $(if $(filter test-long,$@),--long) --lanes="$(LANES)" --suites="$(SUITES)" $(TESTS)
+test test-rest test-long:
+	@$(PYTHON) test/run.py $(patsubst test%,-%,$(filter-out test,$@)) \
+	    $(if $(strip $(LANES)),--lanes="$(LANES)") $(if $(strip $(SUITES)),--suites="$(SUITES)") $(TESTS)
+
+test-package:
+	@/usr/bin/python3 test/package/run.py
 
 bench: tree-pypi
 	$(VENV)/bin/python test/bench/bench.py $$(find $(TREE) -name '*.so' -printf '--compiled $(TREE)' -quit) \
@@ -45,8 +59,51 @@ bench: tree-pypi
 
 build: tree-pypi
 
+deb:
+	@rm -rf build/deb && mkdir -p build
+	@debian/make-deb binary build/deb >build/deb.log 2>&1 || { cat build/deb.log >&2; exit 1; }
+	@cp build/deb/kestrel_*.deb kestrel.deb
+	@echo "kestrel.deb: to install it, apt install ./kestrel.deb"
+
+deb-src:
+	@rm -rf build/deb-src && mkdir -p build
+	@debian/make-deb source build/deb-src >build/deb-src.log 2>&1 || { cat build/deb-src.log >&2; exit 1; }
+	@ls build/deb-src/*.dsc
+
+# In a folder of its own, because it is a program and no library; what it needs has to be there already.
+INSTALLED = $(prefix)/lib/kestrel
+COMMANDS := kestrel=main qdump=tools.qdump qpack=tools.qpack kestrel-fsck=tools.fsck
+install:
+	@mkdir -p build
+	@$(call make_tree,$(PYTHON),install)
+	install -d '$(DESTDIR)$(INSTALLED)' '$(DESTDIR)$(prefix)/bin' '$(DESTDIR)/etc/kestrel' \
+	    '$(DESTDIR)$(prefix)/share/man/man1' '$(DESTDIR)$(prefix)/share/man/man5' \
+	    '$(DESTDIR)$(prefix)/share/bash-completion/completions' '$(DESTDIR)$(prefix)/lib/systemd/system'
+	rm -rf '$(DESTDIR)$(INSTALLED)/kestrel'
+	cp -r build/tree-install/lib/kestrel '$(DESTDIR)$(INSTALLED)'
+	@set -e; python=$$($(PYTHON) -c 'import sys; print(sys.executable)'); for command in $(COMMANDS); do \
+	    name=$${command%=*} file='$(DESTDIR)$(prefix)'/bin/$${command%=*}; \
+	    printf '#!%s -P\nimport sys\nsys.path.insert(0, "%s")\nfrom kestrel.%s import main\nmain()\n' \
+	        "$$python" '$(INSTALLED)' "$${command#*=}" >"$$file"; chmod 755 "$$file"; echo "$$file"; done
+	install -m 644 docs/*.1 '$(DESTDIR)$(prefix)/share/man/man1'
+	$(PYTHON) docs/conf_page.py >'$(DESTDIR)$(prefix)/share/man/man5/kestrel.conf.5'
+	install -m 644 init/kestrel.bash-completion '$(DESTDIR)$(prefix)/share/bash-completion/completions/kestrel'
+	for unit in kestrel.service kestrel@.service; do \
+	    sed 's,/usr/bin/kestrel,$(prefix)/bin/kestrel,' init/$$unit \
+	        >'$(DESTDIR)$(prefix)'/lib/systemd/system/$$unit; done
+	[ -e '$(DESTDIR)/etc/kestrel/kestrel.conf' ] || \
+	    install -m 644 etc/kestrel/kestrel.conf '$(DESTDIR)/etc/kestrel/kestrel.conf'
+
+# What the compiler makes is kept in the repository, with its version in each head; test_thrift_gen.py compares.
+thrift:
+	@command -v thrift >/dev/null || { echo "no thrift compiler: apt install thrift-compiler" >&2; exit 1; }
+	@rm -rf build/thrift
+	@mkdir -p build/thrift
+	thrift --gen py:slots -out build/thrift kestrel/kestrel.thrift
+	cp $(addprefix build/thrift/kestrel/,Kestrel.py ttypes.py constants.py) kestrel/thrift_gen
+
 clean:
-	rm -rf build dist *.egg-info
+	rm -rf build dist *.egg-info kestrel.deb
 
 venv: $(VENV_STAMP)
 

@@ -106,8 +106,9 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.11',
     packages=find_packages(include=['kestrel', 'kestrel.*']),
-    package_data={'kestrel': ['*.configspec']},
-    install_requires=['gevent>=22.10', 'configobj>=5.0.8', 'python-daemon>=2.3', 'setproctitle>=1.3'],
+    package_data={'kestrel': ['*.configspec', '*.thrift']},
+    install_requires=['gevent>=22.10', 'configobj>=5.0.8', 'python-daemon>=2.3', 'setproctitle>=1.3',
+                      'thrift>=0.17'],
     entry_points={'console_scripts': [
         'kestrel = kestrel.main:main', 'qdump = kestrel.tools.qdump:main', 'qpack = kestrel.tools.qpack:main',
         'kestrel-fsck = kestrel.tools.fsck:main']},

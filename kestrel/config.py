@@ -15,14 +15,14 @@ from configobj import ConfigObj, ConfigObjError, DuplicateError, NestingError
 from configobj.validate import ValidateError, Validator
 
 from kestrel import settings
+from kestrel.disk import as_path
 from kestrel.errors import StartError
+from kestrel.journal import names
 from kestrel.log import one_line
 
 # What is not built yet: (section, key) -> why a value other than the default, none or false is refused.
 # Whoever builds it deletes the row. The keys of [default] are those of [queues] [[name]] too.
 NOT_BUILT = {
-    ('server', 'text_listen_port'): 'the text port is not built yet',
-    ('server', 'thrift_listen_port'): 'the thrift port is not built yet',
     ('server', 'busy_poll'): 'busy polling is not built yet',
     ('zookeeper', 'host'): 'ZooKeeper is not built yet',
 }
@@ -60,10 +60,9 @@ class Config:
     server, admin, zookeeper, logging   ``Settings`` with the keys of their sections
     queues     list of bytes: the queues that have a section, in the order of the file
     aliases    dict: alias (bytes) -> list of queue names (bytes); none of them leads back to itself
-    warnings   list of str, one line each, for the log
     """
 
-    def __init__(self, path, sections, default, queues, aliases, table, warnings):
+    def __init__(self, path, sections, default, queues, aliases, table):
         self.path = path
         self.server = sections['server']
         self.admin = sections['admin']
@@ -71,7 +70,6 @@ class Config:
         self.logging = sections['logging']
         self.queues = list(queues)
         self.aliases = aliases
-        self.warnings = warnings
         self._table = table
         self._default = default
         self._own = {}
@@ -130,6 +128,16 @@ class _Table:
     def check(self, section, key, raw):
         """The value of the raw text; raises ``ValidateError``."""
         return self._validator.check(self._spec[section][key], raw)
+
+    def allowed(self, section, key):
+        """What may be written for it, in words."""
+        return settings.allowed(self._spec[section][key])
+
+    def homes(self, key):
+        """The sections of a configuration that know the key, str each."""
+        shown = {'default': '[default] or below a [[name]] of [queues]', 'aliases': 'below a [[name]] of [aliases]'}
+        return [shown.get(section, f'[{section}]') for section in self._spec.sections
+                if section != 'queues' and key in self._spec[section].scalars]
 
     def default(self, section, key):
         return self._validator.get_default_value(self._spec[section][key])
@@ -242,6 +250,7 @@ class _Loader:
         sections = {section: Settings(**{**self.table.defaults(section), **values})
                     for section, values in given.items()}
         self._fill_in(sections, given)
+        self._refuse_status_as_journal(sections['server'], given['server'])
         self._refuse_loops(aliases)
         self._refuse_unbuilt(given, queues)
         default = QueueSettings(**vars(sections['default']))
@@ -249,7 +258,7 @@ class _Loader:
                       {settings.queue_name(name): values for name, values in queues.items()},
                       {settings.queue_name(name): values.get('destination_queues', [])
                        for name, values in aliases.items()},
-                      self.table, self._warnings(given))
+                      self.table)
         for key in TARGETS:
             self._check_targets(key, config, given['default'], queues)
         return config
@@ -304,15 +313,24 @@ class _Loader:
         values = {}
         for key in getattr(tree, 'scalars', ()):
             if key not in known:
-                raise self.file.error(f'unknown key; {_suggest(key, known)}', place, key)
+                raise self.file.error(self._unknown_key(key, known), place, key)
             try:
                 values[key] = self.table.check(section, key, tree[key])
+            except settings.Missing as error:
+                remedy = f'write {self.table.allowed(section, key)}, or leave the key out'
+                raise self.file.error(f'{error}; {remedy}', place, key) from None
             except ValidateError as error:
                 raise self.file.error(str(error), place, key) from None
         for name in getattr(tree, 'sections', ()):
             why = 'no section may stand here; put [[name]] directly below [queues] or [aliases]'
             raise self.file.error(why, place + (name,))
         return values
+
+    def _unknown_key(self, key, known):
+        homes = self.table.homes(key)
+        if homes:
+            return f'the key does not belong here; put it into {" or ".join(homes)}'
+        return f'unknown key; {_suggest(key, known)}'
 
     def _fill_in(self, sections, given):
         """The defaults that depend on something else than the table."""
@@ -323,6 +341,15 @@ class _Loader:
             server.status_file = os.path.join(state_directory, 'status')
         if admin.listen_address is None:
             admin.listen_address = server.listen_address
+
+    def _refuse_status_as_journal(self, server, given):
+        """In the spool a status file with the name of a journal would be replayed, and a put would append to it."""
+        folder, name = os.path.split(os.path.abspath(as_path(server.status_file)))
+        if names.is_journal_file(name) and os.path.realpath(folder) == os.path.realpath(as_path(server.queue_path)):
+            key = 'queue_path' if 'status_file' not in given and 'queue_path' in given else 'status_file'
+            why = (f'the status file {server.status_file} would lie in the spool with the name of a journal;'
+                   ' name a file in another folder as status_file')
+            raise self.file.error(why, ('server',), key)
 
     def _refuse_loops(self, aliases):
         """A put into an alias that leads back to itself would never end (D50)."""
@@ -356,11 +383,6 @@ class _Loader:
         if kind.endswith('_or_none') or kind.startswith('list_of'):
             return 'write none or leave the key out'
         return 'write false or leave the key out' if kind == 'boolean' else 'leave the key out'
-
-    def _warnings(self, given):
-        return [self.file.locate(f'{NOT_BUILT["server", key]}; it stays closed', ('server',), key)
-                for key in ('text_listen_port', 'thrift_listen_port')
-                if ('server', key) in NOT_BUILT and given['server'].get(key) is not None]
 
 
 def _suggest(name, known):

@@ -1,7 +1,7 @@
 cimport cython
 
 from kestrel.clock cimport Clock
-from kestrel.stats cimport ServerStats, TransportStats
+from kestrel.stats cimport Traffic, TransportStats
 from kestrel.waiters cimport Waiter
 
 cdef int RUNNING
@@ -14,7 +14,7 @@ cdef int COMMITTING
 cdef class Connection:
     cdef public object sock
     cdef public object address
-    cdef ServerStats stats
+    cdef Traffic traffic
     cdef TransportStats transport
     cdef readonly long long received
     cdef readonly long long sent

@@ -47,12 +47,12 @@ class Connection:
     received, sent   bytes; ``transport``: stats.TransportStats that counts them, too
     """
 
-    def __init__(self, sock, address, stats, clock, budget, idle_limit, transport=None):
+    def __init__(self, sock, address, traffic, clock, budget, idle_limit, transport=None):
         self.sock = sock
         self.receive = sock.recv
         self.send = sock.send
         self.address = address
-        self.stats = stats
+        self.traffic = traffic          # stats.Traffic
         self.transport = transport or TransportStats()
         self.received = 0
         self.sent = 0
@@ -159,12 +159,12 @@ class Connection:
     def _count_received(self, size):
         self.received += size
         self.transport.received_bytes += size
-        self.stats.bytes_read += size
+        self.traffic.bytes_read += size
 
     def _count_sent(self, size):
         self.sent += size
         self.transport.sent_bytes += size
-        self.stats.bytes_written += size
+        self.traffic.bytes_written += size
 
     def _readable(self):
         """The read watcher's callback, on the hub."""

@@ -2,6 +2,8 @@
 
 from collections import OrderedDict
 
+from kestrel.hub import ONE_TURN
+
 # Reads that are due within so many seconds go back together, so that they keep their order; at most so late.
 GATHERED = 0.03
 
@@ -9,7 +11,7 @@ GATHERED = 0.03
 class Deadlines:
     """The open reads of a queue that have a deadline. Adding, forgetting and taking the first is O(1) each.
 
-    queue    told ``unremove_many`` of the xids that are overdue, the newest first
+    queue    its ``return_in_steps`` gets the xids that are overdue, the newest first
     hub      its ``call_later`` is the timer, one for the queue
     timeout  microseconds for the reads opened from now on, None: they stay open
 
@@ -78,11 +80,17 @@ class Deadlines:
         self.fires_at = None
         due = self._take_due(self.clock.monotonic())
         if due:
-            self.queue.unremove_many(due)
             self.overdue.update(due)
+            opened = self.queue.opened
+            self._return(self.queue.return_in_steps([xid for xid in due if xid in opened]))
         firsts = [next(iter(line.values()))[0] for line in self.lines.values() if line]
         if firsts:
             self._start(min(firsts))
+
+    def _return(self, steps):
+        for _ in steps:
+            self.hub.call_later(ONE_TURN, self._return, steps)
+            return
 
     def _take_due(self, now):
         """-> the xids that are due, the newest first."""

@@ -218,9 +218,9 @@ class Disk:
         file.create()
         return file
 
-    def open_read(self, path, writable=False):
-        """-> ReadFile. ``writable``: fail now if it could not be appended to later."""
-        return ReadFile(self.system, path, os.O_RDWR if writable else os.O_RDONLY)
+    def open_read(self, path, writable=False, on_read=None):
+        """-> ReadFile. ``writable``: fail now if it could not be appended to later. ``on_read``: see ReadFile."""
+        return ReadFile(self.system, path, os.O_RDWR if writable else os.O_RDONLY, on_read)
 
     def truncate(self, path, size):
         """Cut a file to ``size`` bytes, durably."""
@@ -296,16 +296,23 @@ class Disk:
 
 
 class ReadFile:
-    """A file that is read. ``size``: its length in bytes when it was opened."""
+    """A file that is read. ``size``: its length in bytes when it was opened.
 
-    def __init__(self, system, path, flags):
+    on_read  called with the number of bytes after each reading, or None
+    """
+
+    def __init__(self, system, path, flags, on_read=None):
+        self._on_read = on_read
         self._system = system
         self._descriptor = system.open(path, flags | os.O_CLOEXEC)
         self.size = system.fstat(self._descriptor).st_size
 
     def read_at(self, count, offset):
         """At most ``count`` bytes from ``offset`` on; none at the end."""
-        return self._system.pread(self._descriptor, count, offset)
+        data = self._system.pread(self._descriptor, count, offset)
+        if self._on_read is not None:
+            self._on_read(len(data))
+        return data
 
     def close(self):
         self._system.close(self._descriptor)

@@ -42,5 +42,5 @@ def in_use(queue):
 def counted(queue):
     """What changes with each put, get, peek and fetch of a monitor, open read and put-back."""
     stats = queue.stats
-    return (stats.put_items, stats.get_items_hit, stats.get_items_miss, stats.transactions,
+    return (stats.put_items, queue.passed_on, stats.get_items_hit, stats.get_items_miss, stats.transactions,
             stats.canceled_transactions)

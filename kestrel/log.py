@@ -36,6 +36,12 @@ def one_line(text):
     return text.translate(_CONTROLS)
 
 
+def peer(address):
+    """A client's address, as the socket module has it, as it stands in the log: 127.0.0.1:40312, [::1]:40312."""
+    host, port = address[:2]
+    return f'[{host}]:{port}' if ':' in host else f'{host}:{port}'
+
+
 def setup(settings, stderr, suffix=''):
     """Begins logging -> ``Log``; raises ``StartError`` if the file cannot be opened.
 
@@ -60,10 +66,24 @@ class Log:
 
     def apply(self, settings):
         """Applies other settings; ``StartError``, and nothing changed, if their file does not open."""
+        self.end(self.exchange(settings))
+
+    def exchange(self, settings):
+        """``apply`` that can be taken back: -> what was in use, its file still open, for ``put_back`` or ``end``."""
         handler = _handler(settings, self._stderr)
         handler.setFormatter(_JsonFormatter() if settings.format == 'json' else _TextFormatter())
-        self._replace_handler(handler)
-        self.logger.setLevel(LEVELS[settings.level])
+        return self._use(handler, LEVELS[settings.level])
+
+    def put_back(self, before):
+        """Takes an ``exchange`` back; that cannot fail, because no file is opened for it."""
+        self.end(self._use(*before))
+
+    @staticmethod
+    def end(before):
+        """Closes what was in use before an ``exchange``."""
+        handler, _ = before
+        if handler is not None:
+            handler.close()
 
     def reopen(self):
         """What SIGHUP asks for: with ``roll = sighup`` the file is opened anew under its name.
@@ -73,15 +93,18 @@ class Log:
         self._handler.reopen()
 
     def close(self):
-        self._replace_handler(None)
+        self.end(self._use(None, self.logger.level))
 
-    def _replace_handler(self, handler):
-        old, self._handler = self._handler, handler
+    def _use(self, handler, level):
+        """-> (handler, level) that were in use."""
+        before = self._handler, self.logger.level
+        self._handler = handler
         if handler is not None:
             self.logger.addHandler(handler)
-        if old is not None:
-            self.logger.removeHandler(old)
-            old.close()
+        if before[0] is not None:
+            self.logger.removeHandler(before[0])
+        self.logger.setLevel(level)
+        return before
 
 
 def _handler(settings, stderr):

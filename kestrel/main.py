@@ -10,10 +10,16 @@ import sys
 import gevent
 
 from kestrel import __version__, config, log
+from kestrel.clock import Clock
+from kestrel.daemonize import Daemon
 from kestrel.errors import StartError
+from kestrel.heartbeat import Heartbeat
+from kestrel.notify import Notifier
 from kestrel.server import KestrelServer
 
 DEFAULT_CONFIG = '/etc/kestrel/kestrel.conf'
+DEFAULT_PID_FILE = '/run/kestrel/kestrel.pid'
+DEFAULT_UMASK = 0o027
 STALLED_AFTER = 30          # seconds without progress that end a stop (D46)
 
 
@@ -22,6 +28,8 @@ def main(argv=None):
     options = _parse(sys.argv[1:] if argv is None else argv)
     try:
         configuration = config.load(options.config)
+        if options.daemon and not options.validate:
+            sys.exit(_run_detached(configuration, options))
         if not options.validate:
             run(configuration)
     except StartError as error:
@@ -38,23 +46,77 @@ def _parse(argv):
     parser.add_argument('-f', '--config', metavar='FILE', default=DEFAULT_CONFIG,
                         help='configuration file (default %(default)s)')
     parser.add_argument('--validate', action='store_true', help='read the configuration file, say whether it is good')
+    parser.add_argument('--daemon', action='store_true',
+                        help='leave the terminal; returns when the ports are open, or with an error')
+    parser.add_argument('--pid-file', metavar='FILE', help='with --daemon (default %s)' % DEFAULT_PID_FILE)
+    parser.add_argument('--user', metavar='NAME', help='with --daemon: the user to run as')
+    parser.add_argument('--group', metavar='NAME', help='with --daemon: the group (default: that of --user)')
+    parser.add_argument('--umask', metavar='MODE', type=_umask, help='with --daemon, octal (default %03o)' % DEFAULT_UMASK)
     parser.add_argument('--version', action='version', version='kestrel %s' % __version__)
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    for name in 'pid_file', 'user', 'group', 'umask':
+        if getattr(options, name) is not None and not options.daemon:
+            parser.error('--%s: only with --daemon' % name.replace('_', '-'))
+    return options
 
 
-def run(configuration):
-    """Serve in the foreground until a signal or a client stops the server. Raises StartError."""
+def _umask(text):
+    try:
+        mask = int(text, 8)
+    except ValueError:
+        mask = -1
+    if not 0 <= mask <= 0o777:
+        raise argparse.ArgumentTypeError('%r is no octal number from 0 to 777' % text)
+    return mask
+
+
+def _run_detached(configuration, options):
+    """``run`` in a process of its own; -> the exit code. Raises StartError."""
+    if configuration.logging.filename is None:
+        raise StartError('%s: [logging] filename: a daemon has no standard error to log to; name a file'
+                         % configuration.path)
+    umask = DEFAULT_UMASK if options.umask is None else options.umask
+    daemon = Daemon(options.pid_file or DEFAULT_PID_FILE, options.user, options.group, umask)
+    code = daemon.detach()
+    if code is None:
+        try:
+            run(configuration, daemon.ready)
+            code = 0
+        except StartError as error:
+            # here, not where the process ends: who waits for it speaks next
+            print('kestrel: %s' % error, file=sys.stderr, flush=True)
+            code = 1
+        finally:
+            daemon.end()
+    return code
+
+
+def run(configuration, on_ready=lambda: None):
+    """Serve until a signal or a client stops the server. Raises StartError.
+
+    on_ready  called when the ports are open
+    """
     _raise_file_limit()
     handle = log.setup(configuration.logging, sys.stderr)
-    server = KestrelServer(configuration, handle, on_stop_step=_expect_progress)
+    notifier = Notifier(os.environ, Clock())
+
+    def on_stop_step():
+        _expect_progress()
+        notifier.stopping()
+
+    server = KestrelServer(configuration, handle, on_stop_step=on_stop_step)
+    heartbeat = Heartbeat(server, notifier)
     # replay makes millions of objects and no garbage: collecting meanwhile takes two thirds of its time uncompiled
     gc.disable()
     # during the replay a signal ends the process at once: nothing has been acknowledged yet
-    server.load()
-    signals = _Signals(server, handle)
+    server.load(notifier.replaying)
+    signals = _Signals(server, handle, heartbeat)
     server.listen()
     _settle_garbage_collection()
+    on_ready()
+    heartbeat.begin()
     server.wait()
+    heartbeat.end()
     signals.cancel()
     handle.close()
 
@@ -67,9 +129,10 @@ def _expect_progress():
 class _Signals:
     """SIGTERM, SIGINT: stop; a second one ends the process at once. SIGHUP: reopen the log, reload."""
 
-    def __init__(self, server, handle):
+    def __init__(self, server, handle, heartbeat):
         self.server = server
         self.handle = handle
+        self.heartbeat = heartbeat
         self.stop_asked = False
         self.handlers = [gevent.signal_handler(signal.SIGTERM, self._stop),
                          gevent.signal_handler(signal.SIGINT, self._stop),
@@ -83,7 +146,7 @@ class _Signals:
 
     def _hang_up(self):
         self.handle.reopen()
-        self.server.reload()
+        self.heartbeat.reload()
 
     def cancel(self):
         for handler in self.handlers:

@@ -37,13 +37,16 @@ class Mover:
         self.kept_told = None       # when the log last said that a dead letter was refused, seconds
 
     def receive(self, item, durable):
-        """Append a copy of an item of another queue, as a put without expiry does. -> as PersistentQueue.put.
+        """Append a copy of an item of another queue, as a put without expiry does. -> as PersistentQueue.put, never None.
 
         What has expired here stays meanwhile: two queues that expire into each other must not go on for ever.
         """
         self.receiving = True
         try:
-            return self.queue.put(item.data, item.flags, 0, durable)
+            accepted = None
+            while accepted is None:
+                accepted = self.queue.put(item.data, item.flags, 0, durable)
+            return accepted
         finally:
             self.receiving = False
 
@@ -61,12 +64,15 @@ class Mover:
         name = queue.settings.expire_to_queue
         was_stuck, self.stuck = self.stuck, False
         written = left = size = 0
+        target = None
         try:
-            target = self._target(name)
             while left < min(limit, MOVED_ITEMS) and size < MOVED_BYTES and queue.stale(now):
                 if self.held >= HELD:
                     self.stuck = True
                     break
+                if target is None:
+                    # only now: where nothing has expired no queue is created
+                    target = self._target(name)
                 item = queue.items[0]
                 accepted = target.mover.receive(item, False)
                 left += 1
@@ -120,31 +126,50 @@ class Mover:
 
     def bury(self, xids):
         """Of open reads that would go back, the newest first, take those away whose ``max_deliveries`` that makes
-        full. -> the xids of the others."""
+        full. Stops after each step, so that others may run. -> the xids that do go back."""
         queue = self.queue
         least = queue.max_deliveries - 1
-        poison = [xid for xid in xids if queue.opened[xid].deliveries >= least]
-        if not poison:
-            return xids
-        gone = []
+        poison = {xid for xid in xids if queue.opened[xid].deliveries >= least}
         kept = set()
-        for xid in reversed(poison):
-            accepted = self._bury(queue.opened[xid])
+        gone = []
+        written = size = 0
+        for xid in reversed(xids):
+            if xid not in poison:
+                continue
+            if written >= MOVED_ITEMS or size >= MOVED_BYTES:
+                self._bury_all(gone)
+                gone = []
+                written = size = 0
+                yield
+            if queue.closed:
+                return []
+            item = queue.opened[xid]
+            accepted = self._bury(item)
+            written += 1
+            size += len(item.data)
             if accepted is False:
                 kept.add(xid)
             elif accepted is True:
                 gone.append(xid)
             else:
                 self._hold(xid, accepted, True)
-        queue.confirm_many(gone)
-        queue.stats.dead_letters += len(gone)
-        poison = set(poison)
+        self._bury_all(gone)
         return [xid for xid in xids if xid not in poison or xid in kept]
+
+    def _bury_all(self, xids):
+        """What their copies are written for leaves."""
+        self.queue.let_go(xids)
+        self.queue.stats.dead_letters += len(xids)
 
     def bury_found(self):
         """What a start left open is poison; what cannot be buried goes back. Nothing counts that as canceled."""
+        for _ in self._bury_found():
+            pass
+
+    def _bury_found(self):
         queue = self.queue
-        queue.put_back(self.bury(sorted(queue.opened, reverse=True)))
+        kept = yield from self.bury(sorted(queue.opened, reverse=True))
+        queue.put_back(kept)
 
     def _bury(self, item):
         queue = self.queue
@@ -187,7 +212,7 @@ class Mover:
         if queue.closed:
             return
         if moving.commit.error is None:
-            queue.confirm_many(moving.xids)
+            queue.let_go(moving.xids)
             if moving.dead:
                 queue.stats.dead_letters += len(moving.xids)
             return

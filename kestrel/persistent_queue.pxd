@@ -9,6 +9,9 @@ from kestrel.stats cimport QueueStats
 from kestrel.waiters cimport Waiters
 
 cdef long long SLICE
+cdef long long NO_WAY
+cdef long long LATER
+cdef Py_ssize_t JOINED
 
 
 cdef class PersistentQueue(QueueItems):
@@ -22,6 +25,7 @@ cdef class PersistentQueue(QueueItems):
     cdef public long long created
     cdef public int xid
     cdef public long long last_taken
+    cdef public long long passed_on
     cdef public long long max_items
     cdef public long long max_size
     cdef public long long max_item_size
@@ -38,6 +42,9 @@ cdef class PersistentQueue(QueueItems):
     @cython.locals(size=Py_ssize_t, now='long long', latest='long long', discarded='long long', item=Item,
                    journal=Journal, file=AppendFile, offset='long long')
     cpdef put(self, bytes data, unsigned int flags, long long expiry, bint durable)
+    @cython.locals(size=Py_ssize_t, now='long long', room='long long', total='long long', limit='long long',
+                   items=list, item=Item, journal=Journal, file=AppendFile, word=bytes)
+    cpdef put_many(self, list data, long long expiry)
     @cython.locals(stats=QueueStats)
     cdef _enter(self, Item item, long long size)
     cpdef wake(self, long long count)
@@ -49,17 +56,20 @@ cdef class PersistentQueue(QueueItems):
     @cython.locals(item=Item)
     cpdef bint stale(self, long long now) except -1
     @cython.locals(item=Item, journal=Journal, xid=int, size='long long')
-    cpdef Item take(self, bint opening, long long now)
+    cpdef Item take(self, bint opening, long long now, bytes before=*)
+    @cython.locals(journal=Journal)
+    cpdef Item take_next(self, int xid, long long now)
     cpdef head(self)
     cdef bint _is_choked(self) except -1
     @cython.locals(journal=Journal, item=Item)
     cpdef confirm(self, int xid)
     @cython.locals(journal=Journal, item=Item, size='long long')
     cpdef unremove(self, int xid)
-    cdef list _still_open(self, list xids)
+    cpdef list still_open(self, list xids)
     cdef bint _expired(self, Item item, long long now)
-    @cython.locals(item=Item)
     cpdef confirm_many(self, list xids)
+    @cython.locals(item=Item)
+    cpdef let_go(self, list xids)
     cpdef unremove_many(self, list xids)
     @cython.locals(item=Item, size='long long')
     cpdef put_back(self, list xids)

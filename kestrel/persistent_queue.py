@@ -16,8 +16,12 @@ from kestrel.item import Item
 from kestrel.journal.xids import next_xid
 from kestrel.queue_items import QueueItems
 
-SLICE = 1000                # items a sweep takes in one step (D37)
+SLICE = 1000                # items a sweep takes in one step (D37), and a put that discards
 UNLIMITED = 9223372036854775807
+JOINED = 16384              # bytes: items from here on are written one by one, which spares a copy
+# What ``_heads_in_the_way`` says besides their number.
+NO_WAY = -1
+LATER = -3
 
 
 class PersistentQueue(QueueItems):
@@ -50,6 +54,8 @@ class PersistentQueue(QueueItems):
         self.xid = 0 if recovered is None else recovered.counter
         # the add time of the item taken out last, ms; 0 before the first (D42)
         self.last_taken = 0
+        # puts that were accepted and not stored (fanout_only): a use that nothing else shows (D24)
+        self.passed_on = 0
         if recovered is not None:
             self.opened = recovered.opened
         self.settings = None
@@ -96,7 +102,8 @@ class PersistentQueue(QueueItems):
     def put(self, data, flags, expiry, durable):
         """Append an item. -> true; false if the queue refuses it (closed, too large, full); or a Commit, if it enters
         the queue only when that is done: then it was refused if the Commit has an error. With ``fanout_only``
-        an item is accepted and not stored.
+        an item is accepted and not stored. None: more must be discarded than one step may; a part of that is, and the
+        caller comes back when others have had their turn.
 
         expiry   int, ms since 1970, 0 = never; cut to ``max_age``
         durable  its fsync is to be waited for, whatever ``sync_journal`` says (D22)
@@ -107,6 +114,7 @@ class PersistentQueue(QueueItems):
         if self.closed or size > self.max_item_size:
             return False
         if self.fanout_only:
+            self.passed_on += 1
             return True
         now = self.clock.now_ms()
         if not self.discards and self._full():
@@ -117,7 +125,7 @@ class PersistentQueue(QueueItems):
         if self._full():
             discarded = self._heads_in_the_way()
             if discarded < 0:
-                return False
+                return False if discarded == NO_WAY else None
         if self.ages:
             latest = now + self.max_age
             if expiry == 0 or expiry > latest:
@@ -141,6 +149,57 @@ class PersistentQueue(QueueItems):
             self._discard(discarded)
         self._enter(item, size)
         return True
+
+    def put_many(self, data, expiry):
+        """As ``put`` of the first of these, a list of bytes, and of as many more as go into the same write.
+        -> (how many, Commit or None); 0: the first is refused; -1: come back later, as ``put`` says with None.
+        Raises JournalError: none of them is stored.
+        """
+        size = len(data[0])
+        if self.discards or self.fanout_only or self.closed or size >= JOINED or self._full():
+            stored = self.put(data[0], 0, expiry, False)
+            if stored is None:
+                return -1, None
+            if stored is False:
+                return 0, None
+            return 1, None if stored is True else stored
+        now = self.clock.now_ms()
+        if self.items and self.stale(now):
+            self._sweep(now, min(SLICE, self.max_sweep))
+        if self.ages and (expiry == 0 or expiry > now + self.max_age):
+            expiry = now + self.max_age
+        journal = self.journal
+        if journal is not None:
+            if journal.total() >= self.compact_from:
+                self.compactor.look()
+            if self.bytes + self.tail_bytes >= self.max_memory_size and self.reader is None:
+                self._begin_read_behind()
+        items = []
+        room = self.max_items - self.count - len(self.tail)
+        total = self.bytes + self.tail_bytes
+        limit = self.max_size if self.reader is not None else min(self.max_size, self.max_memory_size)
+        for word in data:
+            size = len(word)
+            if size > self.max_item_size or size >= JOINED or room <= 0 or total >= limit:
+                break
+            items.append(Item(word, now, expiry))
+            room -= 1
+            total += size
+        if not items:
+            return 0, None
+        commit = None
+        if journal is not None:
+            journal.make_room()
+            file = journal.file
+            offsets = []
+            commit = journal.add_many(items, offsets)
+            if commit is not None or self.tail:
+                for item, offset in zip(items, offsets):
+                    self._put_behind_an_fsync(item, len(item.data), commit, file, offset)
+                return len(items), commit
+        for item in items:
+            self._enter(item, len(item.data))
+        return len(items), commit
 
     def _enter(self, item, size):
         """An item is in the queue now. ``item`` is None if it is left on disk."""
@@ -168,31 +227,39 @@ class PersistentQueue(QueueItems):
         return self.count + len(self.tail) >= self.max_items or self.bytes + self.tail_bytes >= self.max_size
 
     def _heads_in_the_way(self):
-        """How many items must leave at the head until one can enter (D38), -1 if that is not possible.
+        """How many items must leave at the head until one can enter (D38), NO_WAY if that is not possible.
 
-        Only those in memory are counted. If they are not enough they leave at once and those behind them move up; it
-        takes a lowered limit to come to that.
+        It takes a lowered limit that more is in the way than what is in memory: that leaves, and those on disk move up.
+        LATER: so have a slice of them, and the rest is for the next step. Raises JournalError, and then none has left.
         """
-        if (self.max_items <= 0 or self.max_size <= 0 or self._is_choked()
-                or self.moves_expired and self.mover.stuck):
-            return -1
-        while True:
+        if (len(self.tail) >= self.max_items or self.tail_bytes >= self.max_size or self._is_choked()
+                or self.moves_expired and self.mover.stuck and self.stale(self.clock.now_ms())):
+            return NO_WAY
+        gone = 0
+        while gone < SLICE:
             count = self.count + len(self.tail)
             size = self.bytes + self.tail_bytes
             heads = 0
             for item in self.items:
-                if count - heads < self.max_items and size < self.max_size or item.data is None:
-                    return heads if heads else -1
+                if count - heads < self.max_items and size < self.max_size:
+                    return heads
+                if item.data is None:
+                    return heads if heads else NO_WAY
+                if gone + heads == SLICE:
+                    break
                 size -= len(item.data)
                 heads += 1
-            if count - heads < self.max_items and size < self.max_size:
-                return heads
-            if not heads or not self.behind:
-                return -1
-            self.journal.remove(heads)
+            else:
+                if count - heads < self.max_items and size < self.max_size:
+                    return heads
+                if not heads or not self.behind:
+                    return NO_WAY
+            if self.journal is not None:
+                self.journal.make_room()
+                self.journal.remove(heads)
             self._discard(heads)
-            if not self._full():
-                return 0
+            gone += heads
+        return LATER
 
     def _discard(self, count):
         for _ in range(count):
@@ -214,10 +281,10 @@ class PersistentQueue(QueueItems):
         item = self.items[0]
         return self._expired(item, now) and not self._is_choked()
 
-    def take(self, opening, now):
+    def take(self, opening, now, before=b''):
         """Take the head out, for good or as an open read under a new xid. -> Item, or None if there is none.
 
-        The caller has swept: the head is not expired.
+        The caller has swept: the head is not expired. ``before``: records that are written in front of that of the read.
         """
         if self.closed or not self.items or self._is_choked():
             return None
@@ -238,7 +305,7 @@ class PersistentQueue(QueueItems):
             self.xid = item.xid = xid
             self.opened[xid] = item
             if journal is not None:
-                journal.remove_tentative(xid)
+                journal.remove_tentative(xid, before)
         elif journal is not None:
             journal.remove(1)
         if self.checkpoint is not None:
@@ -250,6 +317,21 @@ class PersistentQueue(QueueItems):
         self.stats.delivery_latency_msec.add(now - item.add_time)
         self._sample()
         return item
+
+    def take_next(self, xid, now):
+        """Confirm an open read and open the next item, by one write. -> Item; None: nothing was done, and the one is to be
+        done after the other."""
+        journal = self.journal
+        if (self.closed or self.deadlines is not None or not self.items or self.stale(now) or self._is_choked()
+                or xid not in self.opened):
+            return None
+        record = b'' if journal is None else journal.confirm_record(xid)
+        if record is None:
+            return None
+        done = self.opened.pop(xid)
+        if self.checkpoint is not None:
+            self.checkpoint.confirm(done)
+        return self.take(True, now, record)
 
     def hold_head(self):
         """The head leaves as an open read of nobody's, until it is confirmed or put back. -> its xid."""
@@ -320,9 +402,10 @@ class PersistentQueue(QueueItems):
 
     def confirm_many(self, xids):
         """As ``confirm``, with one write for all. A hundred thousand take 50 to 80 ms so; with a write for each it was 400."""
-        if self.closed:
-            return None
-        xids = self._still_open(xids)
+        return self.let_go(self.still_open(xids))
+
+    def let_go(self, xids):
+        """Those of the xids that are open are gone for good. -> as ``confirm``."""
         items = [(xid, self.opened.pop(xid)) for xid in xids if xid in self.opened]
         journal = self.journal
         if journal is None or not items:
@@ -337,12 +420,26 @@ class PersistentQueue(QueueItems):
 
     def unremove_many(self, xids):
         """As ``unremove`` of each, in this order, with one write for all. -> how many were open."""
-        if self.closed:
-            return 0
-        xids = [xid for xid in self._still_open(xids) if xid in self.opened]
-        self.stats.canceled_transactions += len(xids)
-        self.put_back(self.mover.bury(xids) if self.max_deliveries else xids)
+        xids = self.still_open(xids)
+        for _ in self.return_in_steps(xids):
+            pass
         return len(xids)
+
+    def still_open(self, xids):
+        """Those of the reads that are open and have not gone back by themselves; none of these does any more."""
+        if self.closed:
+            return []
+        if self.deadlines is not None:
+            xids = [xid for xid in xids if not self.deadlines.forget(xid)]
+        return [xid for xid in xids if xid in self.opened]
+
+    def return_in_steps(self, xids):
+        """Open reads, the newest first, go back or, of ``max_deliveries``, to where poison goes (D18). To be run to its end;
+        it stops where others may have their turn."""
+        self.stats.canceled_transactions += len(xids)
+        if xids and self.max_deliveries:
+            xids = yield from self.mover.bury(xids)
+        self.put_back(xids)
 
     def put_back(self, xids):
         """Those of the xids that are open go back to the head. -> how many."""
@@ -366,12 +463,6 @@ class PersistentQueue(QueueItems):
         if journal is not None and journal.total() >= self.compact_from:
             self.compactor.look()
         return len(items)
-
-    def _still_open(self, xids):
-        """Without those that went back by themselves."""
-        if self.deadlines is None:
-            return xids
-        return [xid for xid in xids if not self.deadlines.forget(xid)]
 
     def wake(self, count):
         """There are so many items more for those who wait."""

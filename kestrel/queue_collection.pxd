@@ -17,6 +17,7 @@ cdef class QueueCollection:
     cdef public dict children
     cdef public set routed
     cdef public bint white_lists
+    cdef set left_alone
     cdef dict expected
 
     cpdef lookup(self, bytes name)

@@ -1,6 +1,7 @@
 """All queues of a server, by name: which there are, and where a put goes (fanout, aliases)."""
 
 from bisect import insort
+from functools import partial
 
 from kestrel.aliased_queue import AliasedQueue
 from kestrel.compactor import Compactor
@@ -61,25 +62,29 @@ class QueueCollection:
         self.routed = set()
         # may any queue be for one client id only
         self.white_lists = config.has_white_lists()
+        # queues whose files were left alone at the start (D56): until the next one they have no journal
+        self.left_alone = set()
         # lines of clients that wait for a name that is no queue yet (D14)
         self.expected = {}
 
     # -- start, reload, stop ---------------------------------------------------------------------------------------
 
-    def load(self, spool, pause=None):
+    def load(self, spool, on_replay=None):
         """Set up every queue with a file in the spool (a path, bytes), then those of the configuration (D25).
 
-        pause  called between two blocks of a file, so that others may run
+        on_replay  called for each block of a journal with the number of the queue, that of all queues, and the bytes
         """
         self.spool = spool
-        for name, files in sorted(recovery.scan(self.disk, self.spool, self.log).items()):
+        found = sorted(recovery.scan(self.disk, self.spool, self.log).items())
+        for number, (name, files) in enumerate(found, 1):
             settings = self.config.queue(name)
             if not settings.keep_journal:
                 self._leave_alone(name, 'keep_journal is false')
                 continue
+            on_read = partial(on_replay, number, len(found)) if on_replay else None
             recovered = recovery.recover(self.disk, self.clock, self.log, files, settings.max_memory_size,
-                                         settings.max_deliveries, pause)
-            self._set_up(name, settings, recovered)
+                                         settings.max_deliveries, on_read)
+            self._set_up_by_name(name, settings, recovered)
         self._set_up_configured(self.config)
         self._set_aliases(self.config)
         for queue in list(self.queues.values()):
@@ -87,6 +92,7 @@ class QueueCollection:
                 queue.mover.bury_found()
 
     def _leave_alone(self, name, why):
+        self.left_alone.add(name)
         self.log.warning('queue %s: %s: its journal files are left alone', name.decode('latin-1'), why)
 
     def _set_up_configured(self, config):
@@ -96,7 +102,7 @@ class QueueCollection:
         try:
             for name in config.queues:
                 if name not in self.queues:
-                    self._set_up(name, config.queue(name), None)
+                    self._set_up_by_name(name, config.queue(name), None)
                     new.append(name)
         except JournalError:
             for name in new:
@@ -105,6 +111,14 @@ class QueueCollection:
                 del self.children[parent]
                 self._route(parent)
             raise
+
+    def _set_up_by_name(self, name, settings, recovered):
+        """For an operator, who has asked for no queue in particular: JournalError says which one it is."""
+        try:
+            self._set_up(name, settings, recovered)
+        except JournalError as error:
+            why = 'queue %s cannot be set up: %s' % (name.decode('latin-1'), error.why)
+            raise JournalError(why, error.full) from error
 
     def _undo(self, name):
         """Take back a set-up that nobody has seen; who waits for the name goes on waiting."""
@@ -173,6 +187,9 @@ class QueueCollection:
 
     def _set_up(self, name, settings, recovered):
         journal = None
+        if settings.keep_journal and name in self.left_alone:
+            # a reload says so: what is put now must not go behind the records of then
+            settings = settings.replaced(keep_journal=False)
         if settings.keep_journal:
             journal = Journal(self.disk, self.clock, self.hub, self.syncer, self.spool, name, settings.sync_journal,
                               recovered, self._count_journal_error)

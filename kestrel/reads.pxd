@@ -6,6 +6,7 @@ cdef class OpenReads:
     cpdef add(self, bytes name, queue, int xid)
     cpdef long long count(self, bytes name)
     cpdef confirm_oldest(self, bytes name, long long count)
+    cpdef take_next(self, bytes name, queue, long long now)
     cpdef abort_oldest(self, bytes name)
-    cpdef abort_all(self)
+    cpdef abort_all(self, pause)
     cdef _pop_oldest(self, bytes name)

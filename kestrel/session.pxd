@@ -3,47 +3,24 @@ cimport cython
 from kestrel.clock cimport Clock
 from kestrel.item cimport Item
 from kestrel.persistent_queue cimport PersistentQueue
+from kestrel.puts cimport Puts
 from kestrel.queue_collection cimport QueueCollection
 from kestrel.reads cimport OpenReads
+from kestrel.services cimport Services
 from kestrel.stats cimport ServerStats
 from kestrel.waiters cimport Waiter, Waiters
 
 
-cdef class Services:
-    cdef public QueueCollection collection
-    cdef public ServerStats stats
-    cdef public Clock clock
-    cdef public object settings
-    cdef public object control
-    cdef public object log
-    cdef public long long memory_limit
-    cdef public double began
-    cdef public long long began_ms
-    cdef public bint stopping
-    cdef public bint reads_blocked
-    cdef public bint writes_blocked
-
-
-cdef class Session:
-    cdef public Services services
-    cdef public object connection
-    cdef public QueueCollection collection
-    cdef public ServerStats stats
-    cdef public Clock clock
+cdef class Session(Puts):
     cdef public OpenReads reads
     cdef public long long max_open
-    cdef public bint reads_refused
-    cdef public bint writes_refused
-    cdef long long unread
 
-    @cython.locals(clock=Clock, collection=QueueCollection, queue=PersistentQueue, stats=ServerStats,
-                   began=double, spent='long long')
-    cpdef put(self, bytes name, bytes data, unsigned int flags, long long expiry, bint durable)
-    @cython.locals(queue=PersistentQueue, stats=ServerStats, spent='long long')
-    cdef _put_to_several(self, bytes name, bytes data, unsigned int flags, long long expiry, bint durable,
-                         double began)
     cpdef get(self, bytes name, long long timeout, bint opening)
+    @cython.locals(clock=Clock, collection=QueueCollection, services=Services, queue=PersistentQueue, stats=ServerStats,
+                   began=double, spent='long long', now='long long', item=Item)
+    cpdef get_next(self, bytes name)
     cpdef peek(self, bytes name, long long timeout)
+    cpdef monitor_step(self, bytes name, double timeout, bint opening=*)
     @cython.locals(clock=Clock, collection=QueueCollection, queue=PersistentQueue, stats=ServerStats,
                    began=double, spent='long long')
     cdef _obtain(self, bytes name, double timeout, bint opening, bint peek, bint timed)

@@ -1,204 +1,25 @@
 """What one client does to the queues: the same for every protocol.
 
-A session checks whether its client may, counts and times, owns the client's open reads and waits where it must wait.
-It knows its connection only as something that can ``park`` until a waiter is woken and ``pause`` to let others run.
+A session checks whether its client may (``access``), puts (``puts``), counts and times, owns the client's open reads and
+waits where it must wait. It knows its connection only as something that can ``park`` until a waiter is woken and
+``pause`` to let others run.
 """
 
-from kestrel.errors import AdminDisabled, Blocked, ClientIdRequired, JournalError
+from kestrel.puts import Puts
 from kestrel.queue_collection import check_name
 from kestrel.reads import OpenReads
 from kestrel.waiters import Waiter
 
-
-class Services:
-    """What all sessions of a server share; ``server.py`` fills it in.
-
-    control   the server: ``reload() -> why not, or None``, ``shutdown()``, ``status() -> str``,
-              ``change_status(name) -> why not, or None`` and ``note_foreign(address, protocol)``
-    settings  the ``[server]`` settings
-    began     monotonic time of the start, seconds; ``began_ms``: of the wall clock, ms since 1970
-    stopping  no request waits or stores any more
-    reads_blocked, writes_blocked   by the status in force (spec queues 11); the server keeps them
-    """
-
-    def __init__(self, collection, stats, clock, settings, control, log, memory_limit):
-        self.collection = collection
-        self.stats = stats
-        self.clock = clock
-        self.settings = settings
-        self.control = control
-        self.log = log
-        self.memory_limit = memory_limit
-        self.began = clock.monotonic()
-        self.began_ms = clock.now_ms()
-        self.stopping = False
-        self.reads_blocked = False
-        self.writes_blocked = False
+MONITORED = 64              # items of a monitor after which others get their turn
 
 
-class Session:
-    """One client's session; ``number`` of open connections decides about the connection limits (spec memcache 3)."""
+class Session(Puts):
+    """One client's session; ``number`` of open connections: see Access."""
 
     def __init__(self, services, connection, number):
-        self.services = services
-        self.connection = connection
-        self.collection = services.collection
-        self.stats = services.stats
-        self.clock = services.clock
+        super().__init__(services, connection, number)
         self.reads = None       # OpenReads from the first open read on: an idle client costs nothing
-        settings = services.settings
-        self.max_open = settings.max_open_transactions
-        limit = settings.connection_limit_refuse_reads
-        self.reads_refused = limit is not None and number > limit
-        limit = settings.connection_limit_refuse_writes
-        self.writes_refused = limit is not None and number > limit
-        self.unread = 0         # bytes of the item that was refused last without being read (D6)
-
-    # -- may this client? ------------------------------------------------------------------------------------------
-
-    def check_reads(self, name):
-        """Raise Blocked if the status in force blocks reads (spec queues 11) or this client may not read."""
-        if self.services.reads_blocked:
-            raise self._blocked(name)
-        if self.reads_refused:
-            raise self._too_many(self.services.settings.connection_limit_refuse_reads)
-
-    def check_writes(self, name):
-        """The same of writes; ``name`` is None for those to all queues."""
-        if self.services.writes_blocked:
-            raise self._blocked(name)
-        if self.writes_refused:
-            raise self._too_many(self.services.settings.connection_limit_refuse_writes)
-
-    def _blocked(self, name):
-        if self.services.reads_blocked:
-            if name is None:
-                return Blocked(b'SERVER_ERROR server is not available')
-            return Blocked(b'SERVER_ERROR queue %b is not available' % name)
-        if name is None:
-            return Blocked(b'SERVER_ERROR server is read-only')
-        return Blocked(b'SERVER_ERROR queue %b is read-only' % name)
-
-    def _too_many(self, limit):
-        return Blocked(b'SERVER_ERROR too many connections (limit %d)' % limit)
-
-    def check_dequeue(self, name):
-        """Raise ClientIdRequired if only one client id may take from that queue: no client of these ports has one
-        (spec queues 9)."""
-        collection = self.collection
-        if collection.white_lists and name not in collection.aliases:
-            if collection.settings_of(name).white_list_client_id_for_dequeue is not None:
-                raise ClientIdRequired(name)
-
-    def _check_enqueue(self, name):
-        """Likewise for a put; children are not asked (spec queues 7)."""
-        if b'+' not in name and self.collection.settings_of(name).white_list_client_id_for_enqueue is not None:
-            raise ClientIdRequired(name)
-
-    def check_admin(self):
-        """Raise AdminDisabled if clients may not administrate (D30)."""
-        if not self.services.settings.remote_admin:
-            raise AdminDisabled
-
-    # -- put -------------------------------------------------------------------------------------------------------
-
-    def put(self, name, data, flags, expiry, durable):
-        """Store an item; -> false if the queue refuses it. ``data`` is None for an item refused unread (D6).
-
-        expiry  int, ms since 1970, 0 = never
-        Where it must be durable this returns when its fsync has ended (D9). Raises Refusal.
-        """
-        clock = self.clock
-        began = clock.monotonic()
-        collection = self.collection
-        if collection.routed and name in collection.routed:
-            return self._put_to_several(name, data, flags, expiry, durable, began)
-        queue = collection.queues.get(name)
-        if queue is None:
-            queue = collection.need(name)
-        if collection.white_lists:
-            self._check_enqueue(name)
-        stats = self.stats
-        stats.cmd_set += 1
-        if data is None or self.services.stopping:
-            return False
-        stored = queue.put(data, flags, expiry, durable)
-        if stored is not True:
-            if stored is False:
-                return False
-            self.connection.wait_for(stored)
-            if stored.error is not None:
-                raise JournalError(stored.error.why, stored.error.full)
-        stats.total_items += 1
-        spent = int((clock.monotonic() - began) * 1000000)
-        stats.set_latency_usec.add(spent)
-        queue.stats.set_latency_usec.add(spent)
-        return True
-
-    def _put_to_several(self, name, data, flags, expiry, durable, began):
-        """A put to a fanout parent or an alias: each target gets an item of its own, whatever becomes of the
-        others. -> false if the parent, or a destination of the alias, refuses it.
-
-        All records are written before the first fsync is waited for. Raises JournalError for the first that
-        could not be made durable, when all have had their turn (D9).
-        """
-        collection = self.collection
-        stats = self.stats
-        if collection.white_lists:
-            # before any of them gets it (D35)
-            for target, decides in collection.targets(name):
-                if decides:
-                    self._check_enqueue(target)
-        stats.cmd_set += 1
-        refused = data is None or self.services.stopping
-        aliased = name in collection.aliases
-        if aliased:
-            collection.count_put(name, self.unread if data is None else len(data))
-        queue = error = None
-        accepted = True
-        commits = []
-        for target, decides in collection.targets(name):
-            try:
-                queue = collection.need(target)
-                stored = False if refused else queue.put(data, flags, expiry, durable)
-            except JournalError as failure:
-                error = error or failure
-                continue
-            if stored is True:
-                stats.total_items += 1
-            elif stored is not False:
-                commits.append(stored)
-            elif decides:
-                accepted = False
-        for commit in commits:
-            self.connection.wait_for(commit)
-            if commit.error is None:
-                stats.total_items += 1
-            else:
-                error = error or commit.error
-        if error is not None:
-            raise JournalError(error.why, error.full)
-        if accepted:
-            spent = int((self.clock.monotonic() - began) * 1000000)
-            stats.set_latency_usec.add(spent)
-            if not aliased:
-                queue.stats.set_latency_usec.add(spent)
-        return accepted
-
-    def refuses_size(self, name, size):
-        """True if every queue that a put of that name goes to takes no item of that many bytes."""
-        targets = self.collection.targets(name)
-        for target, _ in targets:
-            queue = self.collection.lookup(target)
-            if queue is not None:
-                if not queue.refuses_size(size):
-                    return False
-                continue
-            limit = self.collection.config.queue(target).max_item_size
-            if limit is None or size <= limit:
-                return False
-        self.unread = size
-        return bool(targets)
+        self.max_open = services.settings.max_open_transactions
 
     # -- get -------------------------------------------------------------------------------------------------------
 
@@ -210,15 +31,69 @@ class Session:
         self.stats.cmd_get += 1
         return self._obtain(name, timeout, opening, False, True)
 
+    def get_next(self, name):
+        """Confirm the oldest open read of that queue and open its next item: what a consumer does again and again, so the
+        journal gets both by one write. -> Item; None: nothing was done, ``confirm`` and ``get`` are to be called.
+        """
+        collection = self.collection
+        services = self.services
+        if (self.reads is None or self.reads_refused or services.reads_blocked or collection.white_lists
+                or collection.aliases and name in collection.aliases):
+            return None
+        queue = collection.queues.get(name)
+        if queue is None:
+            return None
+        clock = self.clock
+        began = clock.monotonic()
+        now = clock.now_ms()
+        item = self.reads.take_next(name, queue, now)
+        if item is None:
+            return None
+        stats = self.stats
+        stats.cmd_get += 1
+        stats.get_hits += 1
+        queue.stats.get_items_hit += 1
+        stats.delivery_latency_msec.add(now - item.add_time)
+        spent = int((clock.monotonic() - began) * 1000000)
+        stats.get_hit_latency_usec.add(spent)
+        queue.stats.get_hit_latency_usec.add(spent)
+        return item
+
     def peek(self, name, timeout):
         """Look at the head. -> Item or None."""
         self.stats.cmd_peek += 1
         return self._obtain(name, timeout, False, True, False)
 
-    def monitor_step(self, name, timeout):
-        """One fetch of a monitor, always an open read. -> Item or None."""
+    def monitor(self, name, timeout, most):
+        """Yield items as open reads, each as soon as it is there, until ``timeout`` ms have passed, ``most`` are yielded
+        (negative: no limit of its own) or as many are open as may be (spec memcache 4.4). Raises Refusal."""
+        self.check_reads(name)
+        self.collection.check_readable(name)
+        self.check_dequeue(name)
+        self.stats.cmd_monitor += 1
+        clock = self.clock
+        connection = self.connection
+        deadline = clock.monotonic() + timeout / 1000
+        sent = 0
+        while (sent != most or most < 0) and self.open_count(name) < self.max_open and not connection.gone:
+            left = deadline - clock.monotonic()
+            if left <= 0 or timeout <= 0 or self.services.reads_blocked:
+                break
+            item = self.monitor_step(name, left * 1000)
+            if item is None:
+                break
+            sent += 1
+            yield item
+            if sent % MONITORED == 0:
+                connection.pause()
+
+    def monitor_step(self, name, timeout, opening=True):
+        """One fetch of a monitor, always an open read, or of a thrift get. -> Item or None.
+
+        The caller has asked ``check_dequeue``, once, when the request came (D36).
+        """
         self.stats.cmd_monitor_get += 1
-        return self._obtain(name, timeout, True, False, False)
+        return self._obtain(name, timeout, opening, False, False)
 
     def _obtain(self, name, timeout, opening, peek, timed):
         clock = self.clock
@@ -232,7 +107,7 @@ class Session:
             queue = collection.need(name)
         if queue is None:
             check_name(name)
-        if collection.white_lists and not peek:
+        if collection.white_lists and timed:
             self.check_dequeue(name)
         if queue is None:
             item = None
@@ -361,6 +236,11 @@ class Session:
             if commit is not None:
                 self.connection.wait_for(commit)
 
+    def confirm_all(self, name):
+        """Confirm all open reads of that queue."""
+        if self.reads is not None:
+            self.confirm(name, self.reads.count(name))
+
     def abort(self, name):
         """Put the oldest open read of that queue back."""
         if self.reads is not None:
@@ -417,4 +297,4 @@ class Session:
     def close(self):
         """The client is gone: all its open reads go back."""
         if self.reads is not None:
-            self.stats.cmd_get_open_dropped += self.reads.abort_all()
+            self.stats.cmd_get_open_dropped += self.reads.abort_all(self.connection.pause)

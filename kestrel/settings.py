@@ -30,6 +30,10 @@ _NUMBER = re.compile(r'([0-9]{1,30})([A-Za-z]*)$')
 _HOST = re.compile(r'(?!.*\.[0-9]+\.?$)(?![0-9.]+$)[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_.])?$')
 
 
+class Missing(ValidateError):
+    """There is no value behind the ``=``."""
+
+
 def quoted(text):
     """The text as it is shown in an error: one line, printable, cut to a readable length."""
     return repr(text if len(text) <= 60 else text[:57] + '...')
@@ -44,7 +48,7 @@ def scalar(raw):
     double, single, bare = match.groups()
     text = next((part for part in (double, single, bare) if part is not None), '')
     if not text:
-        raise ValidateError('the value is missing; write one, or leave the key out')
+        raise Missing('the value is missing')
     if any(char < ' ' or char == '\x7f' for char in text):
         raise ValidateError('the value contains a control character; write it without')
     return text, bare is None
@@ -57,6 +61,8 @@ def is_none(raw):
 
 def items(raw):
     """The raw texts of a comma separated list, quotes kept; a comma at the end adds nothing."""
+    if not raw.partition('#')[0].strip():
+        raise Missing('the value is missing')
     found, position, more = [], 0, True
     while more and (position == 0 or raw[position:].partition('#')[0].strip()):
         match = _ITEM.match(raw, position)
@@ -222,12 +228,23 @@ def queue_name(text):
     return text.encode('latin-1')
 
 
+def _never_none(check):
+    """Of kinds that would take the word for a name."""
+    def check_value(raw):
+        if is_none(raw):
+            raise ValidateError("it cannot be none; write a value, or 'none' in quotes if that is one")
+        return check(raw)
+    return check_value
+
+
 def _or_none(check):
     def check_or_none(raw, *args, **limits):
         if is_none(raw):
             return None
         try:
             return check(raw, *args, **limits)
+        except Missing:
+            raise
         except ValidateError as error:
             raise ValidateError(f'{error}, or none') from None
     return check_or_none
@@ -239,7 +256,7 @@ def _list_of(check):
         texts = items(raw)
         if len(texts) == 1 and is_none(texts[0]):
             return []
-        return [check(text) for text in texts]
+        return [_never_none(check)(text) for text in texts]
     return check_list
 
 
@@ -254,10 +271,33 @@ def _checks():
         'list_of_queue_names': _list_of(check_queue_name), 'list_of_addresses': _list_of(check_address),
         'list_of_periods': _list_of(check_period), 'list_of_patterns': _list_of(check_pattern),
     }
-    return {**single, **lists, **{f'{name}_or_none': _or_none(check) for name, check in single.items()}}
+    or_none = {f'{name}_or_none': _or_none(check) for name, check in single.items()}
+    for name in ('path', 'address', 'text', 'node_path', 'queue_name'):
+        single[name] = _never_none(single[name])
+    return {**single, **lists, **or_none}
 
 
 CHECKS = _checks()
+
+# What the operator reads of a kind.
+WORDS = {
+    'integer': 'an integer', 'port': 'a port from 1 to 65535', 'size': 'a size', 'duration': 'a duration',
+    'sync': 'never, 0 or a duration', 'boolean': 'true or false', 'text': 'a text', 'path': 'a path',
+    'address': 'an address or a host name', 'node_path': 'a path in ZooKeeper', 'queue_name': 'the name of a queue',
+    'list_of_queue_names': 'a list of names of queues and aliases', 'list_of_addresses': 'a list of host names',
+    'list_of_periods': 'a list of durations of whole seconds', 'list_of_patterns': 'a list of regular expressions',
+}
+
+
+def allowed(check):
+    """What may be written for a setting, in words; ``check`` is its entry in kestrel.configspec."""
+    kind, _, arguments = check.rstrip(')').partition('(')
+    limits = dict(re.findall(r'(at_\w+)=(\w+)', arguments))
+    base = kind.removesuffix('_or_none')
+    words = WORDS.get(base) or 'one of ' + re.sub(r',\s*default=.*', '', arguments)
+    if limits:
+        words += ' of ' + ' and '.join([f'{name.replace("_", " ")} {limit}' for name, limit in limits.items()])
+    return words if base == kind else f'{words}, or none'
 
 
 def _with_unit(number, units):

@@ -38,7 +38,13 @@ cdef class TransportStats:
     cdef public Histogram connection_sent_bytes
 
 
-cdef class ServerStats:
+cdef class Traffic:
+    cdef public long long bytes_read
+    cdef public long long bytes_written
+
+
+cdef class ServerStats(Traffic):
+    cdef readonly Traffic thrift
     cdef public long long connections
     cdef public long long total_connections
     cdef public long long total_items
@@ -49,8 +55,6 @@ cdef class ServerStats:
     cdef public long long cmd_monitor_get
     cdef public long long get_hits
     cdef public long long get_misses
-    cdef public long long bytes_read
-    cdef public long long bytes_written
     cdef public long long queue_creates
     cdef public long long queue_deletes
     cdef public long long queue_expires

@@ -126,15 +126,26 @@ class TransportStats:
         self.connection_sent_bytes = Histogram()
 
 
-class ServerStats:
+class Traffic:
+    """Bytes that came from clients and went to them."""
+
+    def __init__(self):
+        self.bytes_read = 0
+        self.bytes_written = 0
+
+
+class ServerStats(Traffic):
     """Counters since the start of the server; names as in spec admin 7.
 
+    thrift        the Traffic of the thrift port, which is not in ``bytes_read`` and ``bytes_written``
     fsync_errors  {error class: how often}
     transports    {name of a protocol: TransportStats}
     kept          dict: what the admin port keeps about them, such as the last latch of each listener
     """
 
     def __init__(self):
+        super().__init__()
+        self.thrift = Traffic()
         self.connections = 0
         self.total_connections = 0
         self.total_items = 0
@@ -145,8 +156,6 @@ class ServerStats:
         self.cmd_monitor_get = 0
         self.get_hits = 0
         self.get_misses = 0
-        self.bytes_read = 0
-        self.bytes_written = 0
         self.queue_creates = 0
         self.queue_deletes = 0
         self.queue_expires = 0

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Run the tests in lanes: compiled and pure Python, each on PyPI's libraries and on Debian's.
 
-    test/run.py [--long] [--lanes="pypi-pure ..."] [--suites="unit wire"] [test module, class or method ...]
+    test/run.py [--long | --rest] [--lanes="pypi-pure ..."] [--suites="unit wire"] [test module, class or method ...]
 
-Called by ``make test``. Two processes of tests run at a time, each for one suite in one lane; its output is
+Called by ``make test``. The suites with real servers take long: they run in one compiled and one pure lane, unless lanes
+are named; ``--rest`` (``make test-rest``) runs them in the others, ``--long`` (``make test-long``) in all. Two processes of tests run at a time, each for one suite in one lane; its output is
 kept under build/test/ and shown if something failed. The last line is the sum of all: ``N passed, N failed,
 N skipped``. The exit code is 0 if nothing failed and something passed.
 
@@ -40,6 +41,7 @@ PYTHON = {
 CRASH_ROUNDS = {'pypi-compiled': 200, 'debian-pure': 40, 'debian-compiled': 10, 'pypi-pure': 10}
 CRASH_ROUNDS_LONG = {'pypi-compiled': 1000, 'debian-pure': 400, 'debian-compiled': 400, 'pypi-pure': 200}
 SUITES = ('crash', 'functional', 'wire', 'unit')  # in the order in which they start: the longest first
+LONG_SUITES = ('crash', 'functional')
 
 AT_A_TIME = 2
 SUITE_SECONDS = 10 * 60
@@ -92,33 +94,45 @@ def run_all(run, pool):
     runnable = [lane for lanes in pool.map(lambda family: prepare(family, run), PYTHON) for lane in lanes]
     runnable.sort(key=list(CRASH_ROUNDS).index)
     jobs = [pool.submit(run_suite, lane, suite, run)
-            for suite in SUITES if suite in run.arguments.suites for lane in runnable]
+            for suite in SUITES if suite in run.arguments.suites for lane in lanes_of(suite, runnable, run.arguments)]
     for job in jobs:
         job.result()
 
 
+def lanes_of(suite, runnable, arguments):
+    """Those in which a suite is to run. Where libraries are missing the usual run takes what there is."""
+    if arguments.long or arguments.lanes:
+        return runnable
+    usual = [lane for way in ('compiled', 'pure') for lane in [lane for lane in runnable if lane.endswith(way)][:1]]
+    if arguments.rest:
+        return [lane for lane in runnable if suite in LONG_SUITES and lane not in usual]
+    return usual if suite in LONG_SUITES else runnable
+
+
 def parse_arguments():
     parser = argparse.ArgumentParser()
-    parser.add_argument('--long', action='store_true')
-    parser.add_argument('--lanes', type=words_of(CRASH_ROUNDS), default='')
-    parser.add_argument('--suites', type=words_of(SUITES), default='')
+    extent = parser.add_mutually_exclusive_group()
+    extent.add_argument('--long', action='store_true')
+    extent.add_argument('--rest', action='store_true')
+    parser.add_argument('--lanes', type=words_of(CRASH_ROUNDS), default=[])
+    parser.add_argument('--suites', type=words_of(SUITES), default=SUITES)
     parser.add_argument('tests', nargs='*')
     return parser.parse_args()
 
 
 def words_of(known):
-    """A type for argparse: words out of the known ones; all of those if there is no word."""
+    """A type for argparse: words out of the known ones."""
     def words(text):
         unknown = set(text.split()) - set(known)
         if unknown:
             raise argparse.ArgumentTypeError(f'{" ".join(sorted(unknown))}: not one of {" ".join(known)}')
-        return text.split() or list(known)
+        return text.split()
     return words
 
 
 def prepare(family, run):
     """Install and compile what the lanes of one family of libraries need; returns those that can run."""
-    lanes = [lane for lane in run.arguments.lanes if lane.startswith(family)]
+    lanes = [lane for lane in run.arguments.lanes or CRASH_ROUNDS if lane.startswith(family)]
     runnable = []
     try:
         if lanes:

@@ -7,10 +7,11 @@ are in the words of D1 already, and CLOSING says which of them close.
 
 from kestrel import __version__, report
 from kestrel.errors import BadName, Blocked, ClientIdRequired, HangUp, Refusal, RequestError
+from kestrel.handlers.handler import Handler
 from kestrel.handlers.memcache_reads import END, do_confirm, do_get, do_monitor, queue_name
-from kestrel.protocol.memcache import UNKNOWN_COMMAND, ForeignProtocol, MemcacheParser
+from kestrel.protocol.memcache import UNKNOWN_COMMAND, MemcacheParser
 from kestrel.protocol.numbers import I32_MIN, I64_MAX, I64_MIN, parse_bounded
-from kestrel.queue_collection import BAD_NAME
+from kestrel.queue_collection import BAD_NAME, check_no_cr
 from kestrel.status import STORED as STATUSES
 
 STORED = b'STORED\r\n'
@@ -19,77 +20,40 @@ DELETED = b'DELETED\r\n'
 
 CLOSING = (Blocked, ClientIdRequired)
 INTERNAL_ERROR = b'SERVER_ERROR internal error'
-TURN = 64                   # pipelined requests after which others get their turn
 ABSOLUTE_FROM = 1000000     # seconds: an exptime from here on counts from 1970 (spec memcache 4.2)
 MAX_FLAGS = 4294967295
 
 
-class MemcacheHandler:
-    """Runs the requests of one connection, strictly one after the other."""
+class MemcacheHandler(Handler):
+    """Runs the requests of one connection of the memcache port."""
 
     def __init__(self, session, connection, services):
-        self.session = session
-        self.connection = connection
-        self.services = services
-        self.parser = MemcacheParser(services.settings.max_request_size, session.refuses_size)
-        self.block = 0              # number of the last block that has come in pieces and is whole
+        super().__init__(session, connection, services,
+                         MemcacheParser(services.settings.max_request_size, session.refuses_size))
+        self.request = self.parser
 
-    def wants(self):
-        """Bytes still missing of the present block, 0 outside one."""
-        return self.parser.wants()
+    def run(self):
+        command = COMMANDS.get(self.request.verb)
+        if command is None:
+            command = do_unknown
+        return command(self.session, self.request)
 
-    def receive(self, data):
-        """Run every complete request of what has arrived. -> false when the connection is to be closed."""
-        parser = self.parser
-        connection = self.connection
-        session = self.session
-        ran = 0
-        try:
-            parser.feed(data)
-            while True:
-                try:
-                    while parser.next():
-                        if parser.block != self.block:
-                            self.block = parser.block
-                            connection.block_is_whole()
-                        ran += 1
-                        if ran % TURN == 0:
-                            connection.pause()
-                        if connection.gone:
-                            return False
-                        command = COMMANDS.get(parser.verb)
-                        if command is None:
-                            command = do_unknown
-                        reply = command(session, parser)
-                        if reply is not None:
-                            connection.write(reply)
-                    return not connection.gone
-                except Refusal as error:
-                    if isinstance(error, CLOSING):
-                        raise HangUp(error.line) from error
-                    self._refuse(error.line)
-                except HangUp:
-                    raise
-                except RequestError as error:
-                    self._refuse(error.line)
-        except ForeignProtocol as error:
-            self.services.control.note_foreign(connection.address, error.protocol)
-        except HangUp as error:
-            if error.line and not parser.noreply:
-                connection.write(error.line + b'\r\n')
-                connection.lingers = True
-        except Exception:
-            self.services.log.exception('request failed: %r', parser.words)
-            if not parser.noreply:
-                connection.write(INTERNAL_ERROR + b'\r\n')
-                connection.lingers = True
-        return False
-
-    def _refuse(self, line):
-        if self.parser.noreply:
+    def tell(self, line):
+        if self.request.noreply:
             # with noreply an error can only be told by closing (D3)
             raise HangUp(b'')
         self.connection.write(line + b'\r\n')
+
+    def refuse(self, error):
+        if isinstance(error, CLOSING):
+            raise HangUp(error.line) from error
+        self.tell(error.line)
+
+    def tell_last(self, line):
+        if self.request.noreply:
+            return False
+        self.connection.write((line or INTERNAL_ERROR) + b'\r\n')
+        return True
 
 
 # -- set -----------------------------------------------------------------------------------------------------------
@@ -112,6 +76,7 @@ def do_set(session, request):
         flags = value & MAX_FLAGS
     name = words[1]
     if session.writes_refused or session.services.writes_blocked:
+        check_no_cr(name)
         session.check_writes(name.removesuffix(b'/sync'))
     durable = False
     if b'/' in name:
@@ -154,9 +119,7 @@ def do_delete(session, request):
 def do_flush(session, request):
     _note_noreply(request, 2)
     name = queue_name(request.words)
-    session.check_writes(name)
-    if session.collection.lookup(name) is not None:
-        session.check_dequeue(name)
+    session.check_flush(name)
     session.flush(name)
     return None if request.noreply else END
 
@@ -185,9 +148,7 @@ def do_stats(session, request):
     for key, value in report.server_lines(session.services):
         session.connection.write(b'STAT %b %b\r\n' % (key, value))
     for name in _in_turns(session, session.collection.names_with_aliases()):
-        prefix = b'STAT queue_' + name
-        lines = report.name_lines(session.collection, name)
-        session.connection.write(b''.join([b'%b_%b %b\r\n' % (prefix, key, value) for key, value in lines]))
+        session.connection.write(report.stats_text(session.collection, name))
     return END
 
 
@@ -211,6 +172,8 @@ def _dump(session, request, lines_of, word):
     """``word`` is what an alias is called."""
     collection = session.collection
     names = request.words[1:] or collection.names_with_aliases()
+    for name in request.words[1:]:
+        check_no_cr(name)
     for name in _in_turns(session, names):
         body = b'\r\n  '.join([key + b'=' + value for key, value in lines_of(collection, name)])
         kind = word if name in collection.aliases else b'queue'

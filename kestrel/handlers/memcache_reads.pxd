@@ -25,7 +25,7 @@ cdef class GetKey:
 cpdef do_get(Session session, MemcacheParser request)
 
 @cython.locals(name=bytes, count='long long')
-cdef _get_key(Session session, GetKey key)
+cdef _get_key(Session session, GetKey key, bint checked)
 cdef _check_fetch(Session session, bytes name, bint opening, long long count)
 
 @cython.locals(data=bytes, length=bytes, flags=bytes, line_end=bytes, size=Py_ssize_t)

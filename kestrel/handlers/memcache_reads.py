@@ -13,8 +13,6 @@ NAME_REQUIRED = b'CLIENT_ERROR queue name required'
 DECIMALS = 4097
 _DECIMAL = [b'%d' % number for number in range(DECIMALS)]
 
-TURN = 64                   # items of a monitor after which others get their turn
-
 
 # -- words ---------------------------------------------------------------------------------------------------------
 
@@ -87,29 +85,36 @@ def do_get(session, request):
     keys = [GetKey(word) for word in words[1:]]
     if len(keys) == 1:
         key = keys[0]
-        item = _get_key(session, key)
+        item = _get_key(session, key, False)
         return END if item is None else _value(request, key.name, item, LINE_END_AND_END)
     _check_keys(session, keys)
     for key in keys:
         if session.connection.gone:
             # nothing more is taken for a client that cannot get it (D61)
             break
-        item = _get_key(session, key)
+        item = _get_key(session, key, True)
         if item is not None:
             session.connection.write(_value(request, key.name, item, LINE_END))
     return END
 
 
-def _get_key(session, key):
-    """Rows 5 to 16 of spec memcache 4.1. -> Item or None."""
+def _get_key(session, key, checked):
+    """Rows 5 to 16 of spec memcache 4.1. -> Item or None. ``checked``: rows 8 to 10 have been looked at."""
     name = key.name
     if key.abort:
         session.abort(name)
         return None
     if key.close:
+        if key.open and session.max_open > 0:
+            item = session.get_next(name)
+            if item is not None:
+                return item
         session.confirm(name, 1)
         if not key.open:
             return None
+    if checked:
+        # once: what has changed while a key before this one waited does not end the request in the middle (D23)
+        return session.peek(name, key.timeout) if key.peek else session.get(name, key.timeout, key.open)
     if not key.peek:
         # row 9 stands between the two checks of open reads
         count = session.open_count(name)
@@ -178,25 +183,8 @@ def do_monitor(session, request):
         raise RequestError(b'CLIENT_ERROR queue name and seconds required')
     seconds = i32(words[2])
     most = session.max_open if len(words) < 4 else i32(words[3])
-    session.check_reads(name)
-    session.collection.check_readable(name)
-    session.check_dequeue(name)
-    session.stats.cmd_monitor += 1
-    clock = session.clock
-    connection = session.connection
-    deadline = clock.monotonic() + seconds
-    sent = 0
-    while (sent != most or most < 0) and session.open_count(name) < session.max_open and not connection.gone:
-        left = deadline - clock.monotonic()
-        if left <= 0 or seconds <= 0 or session.services.reads_blocked:
-            break
-        item = session.monitor_step(name, left * 1000)
-        if item is None:
-            break
-        sent += 1
-        connection.write(_value(request, name, item, LINE_END_AND_END))
-        if sent % TURN == 0:
-            connection.pause()
+    for item in session.monitor(name, seconds * 1000, most):
+        session.connection.write(_value(request, name, item, LINE_END_AND_END))
     return END
 
 

@@ -147,6 +147,38 @@ class Journal:
             self._first_unsynced()
         return None
 
+    def add_many(self, items, offsets):
+        """Puts of items without flags, in one write, as ``add``: all of them or none. -> Commit or None.
+
+        offsets  list that gets where in the current file their records begin
+        """
+        self.make_room()
+        file = self.file
+        offset = file.size
+        parts = []
+        for item in items:
+            offsets.append(offset)
+            header = addx_header(item)
+            parts.append(header)
+            parts.append(item.data)
+            offset += len(header) + len(item.data)
+        records = b''.join(parts)
+        try:
+            file.append(records)
+        except OSError as error:
+            self._begin_outage(error)
+            raise self._failure(error) from None
+        if self.twin is not None:
+            self._append_to_twin(records)
+        if self._outage is not None:
+            self._outage.worked()
+        if self._each:
+            return self.commit()
+        self.answered = file.size
+        if self._synced:
+            self._first_unsynced()
+        return None
+
     def remove(self, count=1):
         """``count`` items left at the head for good. Like all below it never raises (D10)."""
         self._write(REMOVE_RECORD if count == 1 else REMOVE_RECORD * count)
@@ -157,9 +189,9 @@ class Journal:
             self.remove(min(count, FLUSHED))
             count -= FLUSHED
 
-    def remove_tentative(self, xid):
-        """The head was opened as ``xid``."""
-        self._write(xid_record(REMOVE_TENTATIVE_XID, xid))
+    def remove_tentative(self, xid, before=b''):
+        """The head was opened as ``xid``. ``before``: what is written in front of that, see ``confirm_record``."""
+        self._write(before + xid_record(REMOVE_TENTATIVE_XID, xid))
 
     def unremove(self, xid):
         """An open read went back to the head."""
@@ -169,6 +201,10 @@ class Journal:
         """An open read was confirmed. -> the Commit its answer waits for with sync_journal = 0, else None (D63)."""
         self._write(xid_record(CONFIRM_REMOVE, xid))
         return self.commit() if self._each and not self._is_pending else None
+
+    def confirm_record(self, xid):
+        """-> what ``confirm`` would write, for one that writes more with it. None: its fsync must be waited for (D63)."""
+        return None if self._each else xid_record(CONFIRM_REMOVE, xid)
 
     def unremove_many(self, xids):
         """As ``unremove`` of each."""

@@ -36,6 +36,12 @@ def queue_of(encoded):
     return name
 
 
+def is_journal_file(file_name):
+    """Would a start take a file of this name (bytes) in the spool for one of a queue's, or delete it as temporary?"""
+    form = _FORM.fullmatch(file_name)
+    return form is not None and queue_of(form['queue']) is not None
+
+
 class QueueFiles:
     """The files of one queue in the spool.
 

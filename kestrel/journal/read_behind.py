@@ -124,8 +124,12 @@ class ReadBehind:
             self.move_to(new, self._reader.place() + difference)
 
     def cut(self, file, size):
-        """A file was cut."""
-        if self.file is file:
+        """A file was cut, perhaps before the place where this began: then all that it was to read is void."""
+        if self.file is not file:
+            return
+        if self._reader.place() > size:
+            self.move_to(file, size)
+        else:
             self._reader.resize(size)
 
     def _index(self):

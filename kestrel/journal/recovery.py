@@ -61,9 +61,9 @@ def scan(disk, spool, log):
     return found.queues
 
 
-def recover(disk, clock, log, files, max_memory_size, max_deliveries=None, pause=None):
+def recover(disk, clock, log, files, max_memory_size, max_deliveries=None, on_read=None):
     """Read the files of one queue; -> Recovered. ``files``: names.QueueFiles; ``max_memory_size``: bytes;
-    ``max_deliveries``: see Replay.back_out; ``pause``: called before each block that is read, or None.
+    ``max_deliveries``: see Replay.back_out; ``on_read``: called for each block with its bytes, int.
 
     Packed files are put in place, broken files are cut (D12), open reads are put back, which is written to
     the current file; that file exists afterwards, if there is room on the disk. Raises StartError.
@@ -73,11 +73,11 @@ def recover(disk, clock, log, files, max_memory_size, max_deliveries=None, pause
     series = []
     for _, file_name in files.archived:
         series.append(disk.open_archived(files.path(file_name), 0))
-        _replay_file(disk, clock, log, files, file_name, replay, series, pause)
+        _replay_file(disk, clock, log, files, file_name, replay, series, on_read)
     current = disk.open_append(files.path(files.current), 0)
     series.append(current)
     if files.has_current:
-        _replay_file(disk, clock, log, files, files.current, replay, series, pause)
+        _replay_file(disk, clock, log, files, files.current, replay, series, on_read)
     xids = replay.back_out(max_deliveries)
     records = b''.join([record.xid_record(record.UNREMOVE, xid) for xid in xids])
     pending = _append(log, current, records, files.has_current, len(series) == 1)
@@ -98,29 +98,16 @@ def _put_packs_in_place(disk, files):
             raise _cannot('put in place the packed file', files.path(old_name), error) from None
 
 
-class _Paused:
-    """A file as RecordReader sees it: ``pause`` is called before each block."""
-
-    def __init__(self, file, pause):
-        self.size = file.size
-        self._file = file
-        self._pause = pause
-
-    def read_at(self, count, offset):
-        self._pause()
-        return self._file.read_at(count, offset)
-
-
-def _replay_file(disk, clock, log, files, file_name, replay, series, pause):
+def _replay_file(disk, clock, log, files, file_name, replay, series, on_read):
     """Do the records of one file, the last of ``series``, cutting it where it is broken."""
     path = files.path(file_name)
     is_current = file_name == files.current
     now_ms = clock.now_ms()
     try:
-        file = disk.open_read(path, writable=is_current)
+        file = disk.open_read(path, writable=is_current, on_read=on_read)
         try:
             series[-1].expect(file.size)
-            reader = RecordReader(file if pause is None else _Paused(file, pause), now_ms)
+            reader = RecordReader(file, now_ms)
             answer = replay.run(reader, series, now_ms)
         finally:
             file.close()

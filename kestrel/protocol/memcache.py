@@ -1,19 +1,10 @@
-"""Memcache requests out of bytes (spec memcache 1). Sans-IO: no sockets, no gevent, no clock.
-
-    parser.feed(data)
-    while parser.next():
-        ... parser.words, parser.data ...
-
-``next`` raises ``HangUp`` where the framing is lost, ``RequestError`` where it is not; after the latter the next
-call goes on behind the request.
-"""
+"""Memcache requests out of bytes (spec memcache 1). Sans-IO: no sockets, no gevent, no clock."""
 
 from kestrel.errors import HangUp, RequestError
 from kestrel.protocol.numbers import I32_MAX, parse_integer
+from kestrel.protocol.parser import MAX_LINE, ForeignProtocol, Parser
 
-MAX_LINE = 8192             # with its LF (D6)
 LARGE_BLOCK = 65536         # blocks up to here are collected before any limit is asked
-SMALL_PIECE = 4096
 
 STORAGE = frozenset((b'set', b'add', b'replace', b'append', b'prepend', b'cas'))
 
@@ -29,15 +20,7 @@ BAD_CHUNK = b'CLIENT_ERROR bad data chunk'
 TOO_LARGE = b'SERVER_ERROR object too large for queue'
 
 
-class ForeignProtocol(HangUp):
-    """The first byte belongs to another protocol, whose name is ``protocol``: closed without a reply (D61)."""
-
-    def __init__(self, protocol):
-        super().__init__(b'')
-        self.protocol = protocol
-
-
-class MemcacheParser:
+class MemcacheParser(Parser):
     """The requests of one connection.
 
     After a true ``next()``:
@@ -47,29 +30,21 @@ class MemcacheParser:
     refused  bool, the block was thrown away unread because no queue would take it: ``data`` is None
     noreply  bool, a ``set`` that wants no answer (D3)
 
-    block, held  int: number of the present or last incomplete block, and the bytes kept of it
-
     max_block  int, bytes: larger blocks are read and thrown away (D6)
     refuses    callable(queue name, size) -> bool: may a block above 64 KB be thrown away, because every queue it
                would go to refuses its size?
     """
 
     def __init__(self, max_block, refuses):
+        super().__init__()
         self.max_block = max_block
         self.refuses = refuses
-        self.buffer = b''
-        self.pos = 0
         self.begun = False
-        self.words = None
         self.verb = b''
         self.data = None
         self.refused = False
         self.noreply = False
-        self.block = 0
-        self.size = 0               # of the present block
         self.missing = -1           # bytes of the present block still to come, its CR LF included; -1: no block
-        self.chunks = None          # what of it is here; None if it is thrown away
-        self.held = 0               # bytes in chunks
 
     def feed(self, data):
         """Take what a receive gave, bytes."""
@@ -182,22 +157,6 @@ class MemcacheParser:
         elif self.size > self.max_block:
             raise RequestError(TOO_LARGE)
         return True
-
-    def _keep(self, piece):
-        """Add a piece to the block. Small ones are gathered: as objects of their own they take 40 bytes more each."""
-        chunks = self.chunks
-        if len(piece) >= SMALL_PIECE:
-            chunks.append(piece)
-        elif chunks and type(chunks[-1]) is bytearray:
-            chunks[-1].extend(piece)
-        else:
-            chunks.append(bytearray(piece))
-
-    def _starve(self):
-        """More bytes are needed. An idle connection keeps none of its last receive alive."""
-        self.buffer = self.buffer[self.pos:]
-        self.pos = 0
-        return False
 
     def wants(self):
         """How many bytes the next receive may well ask for: those of the present block, 0 if there is none."""

@@ -20,6 +20,7 @@ import figures  # noqa: E402
 import load  # noqa: E402
 import machine  # noqa: E402
 import neighbours  # noqa: E402
+import policies  # noqa: E402
 import restart  # noqa: E402
 import size  # noqa: E402
 import speed  # noqa: E402
@@ -29,7 +30,9 @@ from servers import BenchError, Kestrel, Memcached, Redis, raise_file_limit  # n
 
 SPEED_NAMES = [row.name for row in speed.ROWS]
 MEASUREMENTS = {**size.MEASUREMENTS, **restart.MEASUREMENTS, **syncing.MEASUREMENTS, **backlog.MEASUREMENTS,
-                **neighbours.MEASUREMENTS}
+                **neighbours.MEASUREMENTS, **policies.MEASUREMENTS}
+# those whose scale is that of size
+BY_SIZE = {**size.MEASUREMENTS, **policies.MEASUREMENTS}
 ALL_NAMES = SPEED_NAMES + list(MEASUREMENTS)
 
 
@@ -166,7 +169,7 @@ def run_measurements(options, contenders, generator, folder, report):
             try:
                 with contextlib.ExitStack() as stack:
                     found = MEASUREMENTS[name](generator, maker(contender, contenders, folder, stack),
-                                               sizes if name in size.MEASUREMENTS else journals)
+                                               sizes if name in BY_SIZE else journals)
             except TooLate:
                 raise
             except BenchError as error:         # the other rows are worth their time all the same

@@ -107,8 +107,8 @@ static int open_socket(unsigned port)
 static void send_hello(const struct dialect *d, const struct connection *c)
 {
     const char *hello = hello_request(d);
-    if (send(c->fd, hello, strlen(hello), MSG_NOSIGNAL) != (ssize_t)strlen(hello))
-        fail("connection %u: cannot send %s: %s", c->index, visible(hello, strlen(hello)), strerror(errno));
+    if (send(c->fd, hello, hello_length(d), MSG_NOSIGNAL) != (ssize_t)hello_length(d))
+        fail("connection %u: cannot send %s: %s", c->index, visible(hello, hello_length(d)), strerror(errno));
 }
 
 static void expect_hello(const struct dialect *d, const struct connection *c)
@@ -120,14 +120,14 @@ static void expect_hello(const struct dialect *d, const struct connection *c)
         ssize_t n = recv(c->fd, reply + length, sizeof reply - length, 0);
         if (n == 0)
             fail("connection %u: closed by the server, %s was not answered", c->index,
-                 visible(hello_request(d), strlen(hello_request(d))));
+                 visible(hello_request(d), hello_length(d)));
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
             fail("connection %u: no answer to %s within %d s: %s", c->index,
-                 visible(hello_request(d), strlen(hello_request(d))), HELLO_TIMEOUT_S, strerror(errno));
+                 visible(hello_request(d), hello_length(d)), HELLO_TIMEOUT_S, strerror(errno));
         length += (size_t)n;
-    } while (length < sizeof reply && reply[length - 1] != '\n');
+    } while (length < sizeof reply && !hello_ended(d, reply, length));
     if (strncmp(reply, expected, strlen(expected)) != 0)
         fail("connection %u: wrong reply \"%s\" where \"%s...\" was due", c->index, visible(reply, length),
              expected);

@@ -1,4 +1,4 @@
-/* A load generator for memcached, kestrel and redis: one thread, epoll, every reply checked byte for byte.
+/* A load generator for memcached, kestrel (both ports) and redis: one thread, epoll, every reply checked byte for byte.
  *
  * Closed loop: each connection writes --pipeline requests at once, waits for all their replies, and goes on.
  * Open loop: requests are due at fixed times; one that finds no free connection waits, and its latency counts
@@ -82,7 +82,7 @@ static void write_rest(struct load *l, struct connection *c)
 static uint64_t requests_left(const struct load *l, const struct connection *c)
 {
     if (c->kind == PUT)
-        return l->limit - l->put_next;
+        return (l->limit - l->put_next) / l->dialect->batch;
     if (l->options.mode == MODE_FLOOD)
         return l->fetched < l->limit ? UINT64_MAX : 0;
     return l->limit - l->get_next;
@@ -93,7 +93,9 @@ static void send_requests(struct load *l, struct connection *c, unsigned count, 
     size_t length = 0;
     unsigned i;
     for (i = 0; i < count; i++) {
-        uint64_t index = c->kind == PUT ? l->put_next++ : l->get_next++;
+        uint64_t index = c->kind == PUT ? l->put_next : l->get_next++;
+        if (c->kind == PUT)
+            l->put_next += l->dialect->batch;
         if (c->kind == PUT && l->put_at)
             l->put_at[index] = due;
         c->requests[i] = (struct request){l->options.first + index, due};
@@ -173,7 +175,7 @@ static void count_reply(struct load *l, struct connection *c, enum verdict verdi
         fail("connection %u: nothing there for get %" PRIu64 "; %" PRIu64 " of %" PRIu64 " items have come",
              c->index, request->number, l->fetched, l->limit);
     if (verdict == REPLY_STORED) {
-        l->stored++;
+        l->stored += l->dialect->batch;
         histogram_add(&l->puts, now - request->due);
     } else if (verdict == REPLY_ITEM) {
         histogram_add(&l->gets, now - request->due);

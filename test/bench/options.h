@@ -24,7 +24,7 @@ struct options {
 };
 
 static const char *const usage =
-    "usage: loadgen --proto memcached|kestrel|redis --port N --mode put|get|flood|idle [options]\n"
+    "usage: loadgen --proto memcached|kestrel|redis|text|thrift --port N --mode put|get|flood|idle [options]\n"
     "Loads a server on 127.0.0.1, checks every byte of every reply and prints one line of JSON.\n"
     "  --mode put         store --count items          get    fetch --count items, all of them there\n"
     "         flood       --producers put and --consumers get --count items at once\n"
@@ -34,6 +34,7 @@ static const char *const usage =
     "  --seed N           of the data (1)              --first N     number of the first item (0)\n"
     "  --queue NAME       (bench) begin of the keys    --queues N    items go round NAME0..NAME<N-1> (1)\n"
     "  --pipeline N       requests in one write, then all of their replies (1)\n"
+    "  --batch N          text, thrift: items of one put (1); --count is a multiple of it\n"
     "  --rate R           open loop: R requests a second whatever the answers do, latency counts from the\n"
     "                     time a request was due (in flood: the puts; the gets stay in a closed loop)\n"
     "  --block MS         gets wait so long for an item (0: not at all)\n"
@@ -83,6 +84,8 @@ static void check_options(const struct options *o)
         usage_error("memcached has no queues", "--mode flood");
     if (o->mode != MODE_FLOOD && (o->until_eof || o->settle_ms || o->trace))
         usage_error("only with --mode flood", "--until-eof, --settle, --trace");
+    if (o->dialect.batch > 1 && ((o->dialect.server != TEXT && o->dialect.server != THRIFT) || o->mode != MODE_PUT || o->count % o->dialect.batch))
+        usage_error("only puts of --proto text and thrift, with a --count that it divides", "--batch");
     if (o->rate < 0 || (o->rate > 0 && o->pipeline > 1))
         usage_error("open loop is without", "--pipeline");
 }
@@ -90,19 +93,19 @@ static void check_options(const struct options *o)
 static struct options parse_options(int argc, char **argv)
 {
     enum { PROTO = 1, PORT, MODE, CONNECTIONS, PRODUCERS, CONSUMERS, COUNT, SIZE, SEED, FIRST, QUEUE, QUEUES,
-           PIPELINE, RATE, BLOCK, ORDERED, SETTLE, UNTIL_EOF, TRACE, DEADLINE, PID };
+           PIPELINE, BATCH, RATE, BLOCK, ORDERED, SETTLE, UNTIL_EOF, TRACE, DEADLINE, PID };
     static const struct option known[] = {
         {"proto", 1, 0, PROTO}, {"port", 1, 0, PORT}, {"mode", 1, 0, MODE},
         {"connections", 1, 0, CONNECTIONS}, {"producers", 1, 0, PRODUCERS}, {"consumers", 1, 0, CONSUMERS},
         {"count", 1, 0, COUNT}, {"size", 1, 0, SIZE}, {"seed", 1, 0, SEED}, {"first", 1, 0, FIRST},
-        {"queue", 1, 0, QUEUE}, {"queues", 1, 0, QUEUES}, {"pipeline", 1, 0, PIPELINE}, {"rate", 1, 0, RATE},
+        {"queue", 1, 0, QUEUE}, {"queues", 1, 0, QUEUES}, {"pipeline", 1, 0, PIPELINE}, {"batch", 1, 0, BATCH}, {"rate", 1, 0, RATE},
         {"block", 1, 0, BLOCK}, {"ordered", 0, 0, ORDERED}, {"settle", 1, 0, SETTLE},
         {"until-eof", 0, 0, UNTIL_EOF}, {"trace", 1, 0, TRACE},
         {"deadline", 1, 0, DEADLINE}, {"pid", 1, 0, PID}, {0, 0, 0, 0}};
-    static const char *const servers[] = {"memcached", "kestrel", "redis", 0};
+    static const char *const servers[] = {"memcached", "kestrel", "redis", "text", "thrift", 0};
     static const char *const modes[] = {"put", "get", "flood", "idle", 0};
     struct options o = {
-        .dialect = {.server = KESTREL, .queue = "bench", .queues = 1, .size = 1024, .seed = 1},
+        .dialect = {.server = KESTREL, .queue = "bench", .queues = 1, .size = 1024, .seed = 1, .batch = 1},
         .producers = 1, .consumers = 1, .pipeline = 1, .deadline_s = 60, .count = 10000};
     unsigned connections = 1;
     int which, index;
@@ -123,6 +126,7 @@ static struct options parse_options(int argc, char **argv)
         case QUEUE: o.dialect.queue = optarg; break;
         case QUEUES: o.dialect.queues = (unsigned)number_option(name, optarg, 1, 10000000); break;
         case PIPELINE: o.pipeline = (unsigned)number_option(name, optarg, 1, 4096); break;
+        case BATCH: o.dialect.batch = (unsigned)number_option(name, optarg, 1, 1024); break;
         case RATE: o.rate = (double)number_option(name, optarg, 1, 10000000); break;
         case BLOCK: o.dialect.block_ms = (long)number_option(name, optarg, 0, 3600000); break;
         case ORDERED: o.ordered = 1; break;

@@ -1,5 +1,5 @@
-/* Requests to write and replies to check, for three servers: memcached (a key for each item), kestrel (the
- * same protocol, a queue instead of a key) and redis (LPUSH, RPOP, BRPOP). No sockets here.
+/* Requests to write and replies to check, for memcached (a key for each item), kestrel (the same protocol, a
+ * queue instead of a key), kestrel's text and thrift ports and redis (LPUSH, RPOP, BRPOP). No sockets here.
  *
  * A reply is compared with the only bytes it may consist of, as far as it has come: a wrong one is noticed at
  * its first wrong byte and never waited for.
@@ -12,7 +12,7 @@
 
 #include "item.h"
 
-enum server { MEMCACHED, KESTREL, REDIS };
+enum server { MEMCACHED, KESTREL, REDIS, TEXT, THRIFT };
 enum kind { PUT, GET };
 enum verdict { REPLY_PARTIAL, REPLY_STORED, REPLY_ITEM, REPLY_MISS, REPLY_WRONG };
 
@@ -24,6 +24,7 @@ struct dialect {
     unsigned queues;        /* the item with number n goes to queue n % queues */
     long block_ms;          /* gets wait this long for an item; 0: they do not wait */
     size_t size;            /* of an item's data */
+    unsigned batch;         /* text, thrift: items of one put */
     uint64_t seed;
 };
 
@@ -114,22 +115,91 @@ static size_t memcache_request(const struct dialect *d, char *at, enum kind kind
     return n + put_text(at + n, "\r\n");
 }
 
+static size_t text_request(const struct dialect *d, char *at, enum kind kind, const char *key,
+                           size_t key_length, uint64_t number)
+{
+    size_t n = put_text(at, kind == PUT ? "put " : "get ");
+    unsigned i;
+    memcpy(at + n, key, key_length);
+    n += key_length;
+    if (kind == PUT) {
+        n += put_text(at + n, ":\n");
+        for (i = 0; i < d->batch; i++) {
+            item_fill(at + n, d->size, d->seed, number + i, 1);
+            n += d->size;
+            at[n++] = '\n';
+        }
+    } else if (d->block_ms) {
+        at[n++] = ' ';
+        n += put_decimal(at + n, (uint64_t)d->block_ms);
+    }
+    at[n++] = '\n';
+    return n;
+}
+
+static size_t put_u32(char *at, size_t value)
+{
+    int i;
+    for (i = 0; i < 4; i++)
+        at[i] = (char)(value >> (24 - 8 * i));
+    return 4;
+}
+
+static size_t put_bytes(char *at, const char *bytes, size_t length)
+{
+    memcpy(at, bytes, length);
+    return length;
+}
+
+/* put and get of one item for good, in frames of the binary protocol. */
+static size_t thrift_request(const struct dialect *d, char *at, enum kind kind, const char *key,
+                             size_t key_length, uint64_t number)
+{
+    size_t n = 4;
+    unsigned i;
+    n += put_bytes(at + n, "\x80\1\0\1\0\0\0\3", 8);
+    n += put_bytes(at + n, kind == PUT ? "put" : "get", 3);
+    n += put_u32(at + n, 1);
+    n += put_bytes(at + n, "\x0b\0\1", 3);
+    n += put_u32(at + n, key_length);
+    n += put_bytes(at + n, key, key_length);
+    if (kind == PUT) {
+        n += put_bytes(at + n, "\x0f\0\2\x0b", 4);
+        n += put_u32(at + n, d->batch);
+        for (i = 0; i < d->batch; i++) {
+            n += put_u32(at + n, d->size);
+            item_fill(at + n, d->size, d->seed, number + i, 0);
+            n += d->size;
+        }
+    } else {
+        n += put_bytes(at + n, "\x08\0\2\0\0\0\1\x08\0\3", 10);
+        n += put_u32(at + n, (size_t)d->block_ms);
+    }
+    at[n++] = 0;
+    put_u32(at, n - 4);
+    return n;
+}
+
 /* No request is longer than this. */
 static size_t request_max(const struct dialect *d)
 {
-    return 2 * KEY_MAX + 256 + d->size;
+    return 2 * KEY_MAX + 256 + d->batch * (d->size + 4);
 }
 
 static size_t put_request(const struct dialect *d, char *at, enum kind kind, uint64_t number)
 {
     char key[KEY_MAX + 24];
     size_t key_length = put_key(d, key, number), n;
+    if (d->server == TEXT)
+        return text_request(d, at, kind, key, key_length, number);
+    if (d->server == THRIFT)
+        return thrift_request(d, at, kind, key, key_length, number);
     if (d->server == REDIS)
         n = redis_request(d, at, kind, key, key_length);
     else
         n = memcache_request(d, at, kind, key, key_length);
     if (kind == PUT) {
-        item_fill(at + n, d->size, d->seed, number);
+        item_fill(at + n, d->size, d->seed, number, 0);
         n += d->size;
         n += put_text(at + n, "\r\n");
     }
@@ -144,10 +214,10 @@ static int begins(const char *reply, size_t length, const char *expected, size_t
     return length >= n;
 }
 
-static enum verdict check_fixed(const char *reply, size_t length, const char *expected, enum verdict verdict,
-                                struct reply *found)
+static enum verdict check_bytes(const char *reply, size_t length, const char *expected, size_t expected_length,
+                                enum verdict verdict, struct reply *found)
 {
-    found->length = strlen(expected);
+    found->length = expected_length;
     switch (begins(reply, length, expected, found->length)) {
     case 1:
         return verdict;
@@ -156,6 +226,12 @@ static enum verdict check_fixed(const char *reply, size_t length, const char *ex
     }
     found->wrong = expected;
     return REPLY_WRONG;
+}
+
+static enum verdict check_fixed(const char *reply, size_t length, const char *expected, enum verdict verdict,
+                                struct reply *found)
+{
+    return check_bytes(reply, length, expected, strlen(expected), verdict, found);
 }
 
 /* LPUSH answers the length of the list: `:<digits>\r\n`, at least 1. */
@@ -176,10 +252,23 @@ static enum verdict check_count(const char *reply, size_t length, struct reply *
     return at + 1 < length ? REPLY_STORED : REPLY_PARTIAL;
 }
 
+#define THRIFT_PUT_REPLY "\x80\1\0\2\0\0\0\3put\0\0\0\1"
+#define THRIFT_GET_REPLY "\x80\1\0\2\0\0\0\3get\0\0\0\1"
+#define THRIFT_MISS "\0\0\0\x18" THRIFT_GET_REPLY "\x0f\0\0\x0c\0\0\0\0\0"
+#define THRIFT_TAIL "\x0a\0\2\0\0\0\0\0\0\0\0\0\0"
+
 static size_t put_item_header(const struct dialect *d, char *at, uint64_t number)
 {
     char key[KEY_MAX + 24];
     size_t key_length = put_key(d, key, number), n = 0;
+    if (d->server == TEXT)
+        return put_text(at, ":");
+    if (d->server == THRIFT) {
+        n = put_u32(at, 46 - 3 + d->size);
+        n += put_bytes(at + n, THRIFT_GET_REPLY, 15);
+        n += put_bytes(at + n, "\x0f\0\0\x0c\0\0\0\1\x0b\0\1", 11);
+        return n + put_u32(at + n, d->size);
+    }
     if (d->server != REDIS) {
         n += put_text(at, "VALUE ");
         memcpy(at + n, key, key_length);
@@ -203,12 +292,19 @@ static enum verdict check_item(const struct dialect *d, const char *reply, size_
                                struct reply *found)
 {
     static char header[2 * KEY_MAX + 128];
-    const char *miss = d->server != REDIS ? "END\r\n" : d->block_ms ? "*-1\r\n" : "$-1\r\n";
-    const char *tail = d->server != REDIS ? "\r\nEND\r\n" : "\r\n";
-    size_t miss_length = strlen(miss), header_length, tail_length = strlen(tail);
+    int is_text = d->server == TEXT, is_miss, is_item;
     const char *data;
-    int is_miss = begins(reply, length, miss, miss_length), is_item;
-
+    const char *miss = is_text ? "*\n" : d->server != REDIS ? "END\r\n" : d->block_ms ? "*-1\r\n" : "$-1\r\n";
+    const char *tail = is_text ? "\n" : d->server != REDIS ? "\r\nEND\r\n" : "\r\n";
+    size_t miss_length = strlen(miss), header_length, tail_length = strlen(tail);
+    if (d->server == THRIFT) {
+        miss = THRIFT_MISS;
+        miss_length = sizeof THRIFT_MISS - 1;
+        tail = THRIFT_TAIL;
+        tail_length = sizeof THRIFT_TAIL - 1;
+    }
+    data = 0;
+    is_miss = begins(reply, length, miss, miss_length);
     if (is_miss == 1) {
         found->length = miss_length;
         return REPLY_MISS;
@@ -223,9 +319,9 @@ static enum verdict check_item(const struct dialect *d, const char *reply, size_
     if (is_item <= 0 || length < header_length + d->size)
         return REPLY_PARTIAL;
     data = reply + header_length;
-    found->number = item_number(data);
+    found->number = item_number(data, is_text);
     found->wrong = "the data of an item of this run, byte for byte";
-    if (!item_matches(data, d->size, d->seed, found->number))
+    if (!item_matches(data, d->size, d->seed, found->number, is_text))
         return REPLY_WRONG;
     found->wrong = "the item that was asked for";
     if (d->server == MEMCACHED && found->number != asked)
@@ -252,18 +348,51 @@ static enum verdict check_reply(const struct dialect *d, enum kind kind, uint64_
         return check_item(d, reply, length, asked, found);
     if (d->server == REDIS)
         return check_count(reply, length, found);
+    if (d->server == TEXT) {
+        static char stored[24];
+        stored[0] = '+';
+        strcpy(stored + 1 + put_decimal(stored + 1, d->batch), "\n");
+        return check_fixed(reply, length, stored, REPLY_STORED, found);
+    }
+    if (d->server == THRIFT) {
+        char stored[32];
+        size_t n = put_u32(stored, 23);
+        n += put_bytes(stored + n, THRIFT_PUT_REPLY "\x08\0\0", 18);
+        n += put_u32(stored + n, d->batch);
+        stored[n++] = 0;
+        enum verdict verdict = check_bytes(reply, length, stored, n, REPLY_STORED, found);
+        found->wrong = "the number of items put";
+        return verdict;
+    }
     return check_fixed(reply, length, "STORED\r\n", REPLY_STORED, found);
 }
+
+#define THRIFT_HELLO "\0\0\0\x18\x80\1\0\1\0\0\0\x0b" "get_version\0\0\0\1\0"
 
 /* A request without effect and the begin of its one-line answer: tells that a connection is served. */
 static const char *hello_request(const struct dialect *d)
 {
-    return d->server == REDIS ? "PING\r\n" : "version\r\n";
+    if (d->server == THRIFT)
+        return THRIFT_HELLO;
+    return d->server == REDIS ? "PING\r\n" : d->server == TEXT ? "version\n" : "version\r\n";
 }
 
 static const char *hello_reply(const struct dialect *d)
 {
-    return d->server == REDIS ? "+PONG" : "VERSION ";
+    return d->server == REDIS ? "+PONG" : d->server == TEXT ? ":" : d->server == THRIFT ? "" : "VERSION ";
+}
+
+static size_t hello_length(const struct dialect *d)
+{
+    return d->server == THRIFT ? sizeof THRIFT_HELLO - 1 : strlen(hello_request(d));
+}
+
+/* Is the answer whole? */
+static int hello_ended(const struct dialect *d, const char *reply, size_t length)
+{
+    if (d->server == THRIFT)
+        return length >= 4 && length >= 4u + (unsigned char)reply[3];
+    return reply[length - 1] == '\n';
 }
 
 #endif

@@ -23,9 +23,9 @@ SPARE_FILES = 500
 
 KESTREL_CONFIG = """\
 [server]
-memcache_listen_port = {port}
-text_listen_port = none
-thrift_listen_port = none
+{server}memcache_listen_port = {port}
+text_listen_port = {text_port}
+thrift_listen_port = {thrift_port}
 queue_path = {folder}/spool
 status_file = {folder}/status
 [default]
@@ -34,7 +34,7 @@ status_file = {folder}/status
 http_port = none
 [logging]
 level = WARNING
-"""
+{sections}"""
 
 
 class BenchError(Exception):
@@ -235,19 +235,24 @@ class Redis(Server):
 class Kestrel(Server):
     """`tree` is the folder that holds the package, `python` the interpreter.
 
-    `settings`: those of [default] that differ; `fill(spool)` writes journals into the spool before the first
-    start.
+    `settings`: those of [default] that differ, `server` and `sections`: more lines of [server] and more sections;
+    `fill(spool)` writes journals into the spool before the first start.
     """
 
     protocol = 'kestrel'
 
-    def __init__(self, name, folder, tree, python, settings=None, fill=None):
+    def __init__(self, name, folder, tree, python, settings=None, fill=None, server='', sections=''):
         super().__init__(name, folder)
         self.tree = tree
         self.python = python
         self.spool = folder and os.path.join(os.path.realpath(folder), 'spool')
+        # an older tree that is compared may have none
+        self.text_port = free_port() if os.path.exists(os.path.join(tree, 'kestrel/handlers/text.py')) else None
+        self.thrift_port = free_port() if os.path.exists(os.path.join(tree, 'kestrel/handlers/thrift.py')) else None
         self._settings = {'sync_journal': 'never', **(settings or {})}
         self._fill = fill
+        self._server = server
+        self._sections = sections
 
     def prepare(self):
         os.mkdir(self.spool)
@@ -258,7 +263,9 @@ class Kestrel(Server):
         config = os.path.join(self.folder, 'kestrel.conf')
         default = '\n'.join(f'{key} = {value}' for key, value in self._settings.items())
         with open(config, 'w') as file:
-            file.write(KESTREL_CONFIG.format(port=self.port, folder=self.folder, default=default))
+            file.write(KESTREL_CONFIG.format(
+                port=self.port, text_port=self.text_port or 'none', thrift_port=self.thrift_port or 'none',
+                folder=self.folder, default=default, server=self._server, sections=self._sections))
         return [self.python, '-m', 'kestrel', '-f', config]
 
     def environment(self):

@@ -5,6 +5,7 @@ every item of every measurement is checked, and checked to come exactly once.
 """
 import statistics
 from dataclasses import dataclass
+from functools import partial
 
 from figures import median, paired_ratios
 from load import new_seed
@@ -12,6 +13,7 @@ from load import new_seed
 ITEM = 1024
 CLIENTS = 100
 PIPELINED_CLIENTS, PIPELINE = 20, 16
+BATCH = 100
 
 # How long a consumer of a flood waits for an item (ms), as the original's flood program does.
 FLOOD_WAIT = 1000
@@ -45,6 +47,18 @@ ROWS = (
         {'compiled': 0.25, 'pure': 0.13}),
     Row('pipelined', f'puts, {PIPELINE} deep, {PIPELINED_CLIENTS} clients', 'pipelined', 'rate', 'pipelined',
         {'compiled': 0.20}),
+    Row('text_put', f'put on the text port, {CLIENTS} clients', 'text', 'rate', 'put',
+        {'compiled': 0.40, 'pure': 0.24}),
+    Row('text_get', f'get on the text port, {CLIENTS} clients', 'text', 'rate', 'get',
+        {'compiled': 0.40, 'pure': 0.24}),
+    Row('text_batch', f'puts of {BATCH} items on the text port, {CLIENTS} clients, items', 'batch', 'rate', 'put',
+        {'compiled': 1.50, 'pure': 0.90}),
+    Row('thrift_put', f'put of one item on the thrift port, {CLIENTS} clients', 'thrift', 'rate', 'put',
+        {'compiled': 0.15}),
+    Row('thrift_get', f'get of one item on the thrift port, {CLIENTS} clients', 'thrift', 'rate', 'get',
+        {'compiled': 0.15}),
+    Row('thrift_batch', f'puts of {BATCH} items on the thrift port, {CLIENTS} clients, items', 'thrift_batch', 'rate', 'put',
+        {'compiled': 0.75}),
     Row('single', 'put, one client, median latency', 'single', 'median_us', 'single',
         {'compiled': 1.3, 'pure': 2.0}),
 )
@@ -85,6 +99,23 @@ def measure_pipelined(generator, server, counts):
     return {'pipelined': result}
 
 
+def other_port(server, protocol, counts):
+    return {'proto': protocol, 'port': getattr(server, protocol + '_port'), 'count': counts.clients, 'size': ITEM,
+            'connections': CLIENTS, 'seed': new_seed()}
+
+
+def measure_port(protocol, generator, server, counts):
+    work = other_port(server, protocol, counts)
+    return {f'{protocol}_{mode}': generator.run(server, mode=mode, **work) for mode in ('put', 'get')}
+
+
+def measure_batch(protocol, generator, server, counts):
+    work = other_port(server, protocol, counts)
+    result = generator.run(server, mode='put', batch=BATCH, **work)
+    generator.run(server, mode='get', **work)
+    return {protocol + '_batch': result}
+
+
 def measure_single(generator, server, counts):
     work = {'count': counts.single, 'size': ITEM, 'connections': 1, 'seed': new_seed()}
     result = generator.run(server, mode='put', **work)
@@ -93,7 +124,10 @@ def measure_single(generator, server, counts):
 
 
 GROUPS = {'clients': measure_clients, 'flood': measure_flood, 'pipelined': measure_pipelined,
+          'text': partial(measure_port, 'text'), 'batch': partial(measure_batch, 'text'),
+          'thrift': partial(measure_port, 'thrift'), 'thrift_batch': partial(measure_batch, 'thrift'),
           'single': measure_single}
+OTHER_PORTS = {'text': ('text', 'batch'), 'thrift': ('thrift', 'thrift_batch')}
 
 
 def figure(row, result):
@@ -106,6 +140,9 @@ def groups_of(server, rows):
         wanted = {row_named(row.base).group for row in rows}
     else:
         wanted = {row.group for row in rows}
+    for protocol, groups in OTHER_PORTS.items():
+        if getattr(server, protocol + '_port', None) is None:
+            wanted -= {*groups}
     return [name for name in GROUPS if name in wanted]
 
 

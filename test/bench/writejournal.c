@@ -36,7 +36,7 @@ static void write_records(FILE *file, uint64_t count, size_t size, uint64_t seed
     memcpy(record + 5, &add_time, 8);
     memcpy(record + 13, &expiry, 8);
     for (i = 0; i < count; i++) {
-        item_fill(record + HEADER_SIZE, size, seed, i);
+        item_fill(record + HEADER_SIZE, size, seed, i, 0);
         fwrite(record, HEADER_SIZE + size, 1, file);
     }
     free(record);

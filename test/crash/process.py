@@ -13,7 +13,8 @@ from kestrel.disk import Disk
 from kestrel.hub import JOB_THREADS, SYNC_THREADS
 from kestrel.journal.sync import Syncer
 from kestrel.queue_collection import QueueCollection
-from kestrel.session import Services, Session
+from kestrel.services import Services
+from kestrel.session import Session
 from kestrel.stats import ServerStats
 from support.fakes import SERVER_DEFAULTS, FakeConnection, FakeControl
 from support.spool import MovedHub

@@ -5,8 +5,11 @@ A fenced block is run if its first line says so:
     ```dialogue         requests (``> ``) and replies (``< ``) of the memcache port, compared byte for byte;
                         see the head of docs/protocol.md. All dialogues of a document share a server, whose
                         queues are deleted before each.
+    ```dialogue text    the same of the text port; a connection M is one to the memcache port
+    ```dialogue thrift  the same of the thrift port, in the notation of support.notation; these have a server each
     ```console          shell commands (``$ ``) and what they print, in the order of the document
     ```console server   what is typed in the server's terminal: ``make run`` starts it, or starts it again
+    ```tour             see functional/tour.py and test_doc_tours.py
 
 Known words in braces stand for what differs from run to run: ``PLACEHOLDERS``.
 """
@@ -21,7 +24,9 @@ import subprocess
 import unittest
 
 from kestrel import config
+from kestrel.handlers.text import sentence
 from support.environment import CHECKOUT, kestrel_command, process_environment
+from support.notation import binary
 from support.server import Server
 
 DOCUMENTS = [CHECKOUT / 'README.md', *sorted((CHECKOUT / 'docs').glob('*.md'))]
@@ -29,14 +34,18 @@ PROTOCOL = CHECKOUT / 'docs' / 'protocol.md'
 DIFFERENCES = CHECKOUT / 'docs' / 'differences.md'
 DEVELOPMENT_CONFIG = CHECKOUT / 'etc' / 'kestrel' / 'development.conf'
 DOCUMENTED_PORT = 22133
+DOCUMENTED_TEXT_PORT = 2222
 
 PLACEHOLDERS = {'number': r'-?\d+(?:\.\d+)?', 'version': r'\d+\.\d+\.\d+', 'two spaces': '  '}
 
 DIALOGUE_CONFIG = {
     'server': {'max_open_transactions': 100},
-    'queues': {'small': {'max_items': 2}},
+    'queues': {'small': {'max_items': 2}, 'for_a': {'white_list_client_id_for_enqueue': 'A'}},
 }
 
+GET_VERSION = '[80010001 ["get_version"] 00000001 00]'
+LINE_END = {'memcache': b'\r\n', 'text': b'\n'}
+VERSION = {'memcache': 'VERSION {version}', 'text': ':{version}'}
 ERROR_TEXT = re.compile(r'(?:CLIENT_ERROR|SERVER_ERROR|ERROR) ')
 
 
@@ -96,34 +105,58 @@ class Dialogue:
 
     LINE = re.compile(r'([A-Z]?)([<>])(?: (.*))?$')
 
-    def __init__(self, server):
+    def __init__(self, server, protocol):
         self.server = server
+        self.protocol = protocol
         self.clients = {}
+
+    def _protocol_of(self, name):
+        return 'memcache' if name == 'M' else self.protocol
+
+    def _is_binary(self, name):
+        return self._protocol_of(name) == 'thrift'
 
     def play(self, lines):
         try:
             for line in lines:
-                name, direction, text = self.LINE.match(line).groups(default='')
-                if name not in self.clients:
-                    self.clients[name] = self.server.client()
-                self._say(name, text) if direction == '>' else self._hear(name, text)
-            for client in self.clients.values():
-                # nothing but what the document shows has come
-                client.send(b'version\r\n')
-                self._expect(client, 'VERSION {version}')
+                self.line(line)
+            self.end()
         finally:
-            for client in self.clients.values():
-                client.close()
+            self.close()
+
+    def line(self, line):
+        name, direction, text = self.LINE.match(line).groups(default='')
+        if name not in self.clients:
+            self.clients[name] = self.server.client(protocol=self._protocol_of(name))
+        self._say(name, text) if direction == '>' else self._hear(name, text)
+
+    def end(self):
+        """Nothing but what the document shows has come."""
+        for name in self.clients:
+            if self._is_binary(name):
+                self._say(name, GET_VERSION)
+                reply = self.clients[name].recv_exactly(len(binary(GET_VERSION)))
+                if b'get_version' not in reply:
+                    raise AssertionError(f'something else came: {reply!r}')
+                continue
+            self._say(name, 'version')
+            self._expect(name, VERSION[self._protocol_of(name)])
+
+    def close(self):
+        for client in self.clients.values():
+            client.close()
 
     def _say(self, name, text):
         if text == '(closes)':
             self.clients.pop(name).close()
+        elif self._is_binary(name):
+            self.clients[name].send(binary(text))
         else:
-            self.clients[name].send(text.encode('ascii') + b'\r\n')
+            self.clients[name].send(text.encode('ascii') + LINE_END[self._protocol_of(name)])
 
     def _hear(self, name, text):
         if text != '(closed)':
-            self._expect(self.clients[name], text)
+            self._expect(name, text)
             return
         client = self.clients.pop(name)
         rest = client.recv_all()
@@ -131,8 +164,12 @@ class Dialogue:
         if rest:
             raise AssertionError(f'to be closed, but there came {rest!r}')
 
-    def _expect(self, client, text):
-        line = client.recv_until(b'\r\n')[:-2].decode('ascii')
+    def _expect(self, name, text):
+        if self._is_binary(name):
+            self.clients[name].expect(b'', binary(text))
+            return
+        end = LINE_END[self._protocol_of(name)]
+        line = self.clients[name].recv_until(end)[:-len(end)].decode('ascii')
         if not pattern(text).fullmatch(line):
             raise AssertionError(f'documented {text!r}\nreceived   {line!r}')
 
@@ -142,11 +179,20 @@ class TestDialogues(unittest.TestCase):
         for path in DOCUMENTS:
             found = blocks(path, 'dialogue')
             if found:
-                with Server(DIALOGUE_CONFIG) as server:
-                    for place, _, lines in found:
+                with Server(DIALOGUE_CONFIG, protocols=['text']) as server:
+                    for place, kind, lines in found:
+                        if kind == 'dialogue thrift':
+                            continue
                         with self.subTest(place):
                             self._delete_all_queues(server)
-                            Dialogue(server).play(lines)
+                            Dialogue(server, 'text' if kind == 'dialogue text' else 'memcache').play(lines)
+
+    def test_the_thrift_port_answers_as_documented(self):
+        found = [block for block in blocks(PROTOCOL, 'dialogue') if block[1] == 'dialogue thrift']
+        self.assertGreater(len(found), 3)
+        for place, _, lines in found:
+            with self.subTest(place), Server(DIALOGUE_CONFIG, protocols=['thrift']) as server:
+                Dialogue(server, 'thrift').play(lines)
 
     def test_the_protocol_has_dialogues(self):
         self.assertGreater(len(blocks(PROTOCOL, 'dialogue')), 20)
@@ -179,7 +225,7 @@ class TestConsoles(unittest.TestCase):
         self.assertIn('shutdown', last[2][-1])
 
     def _tour(self, found):
-        server = Server(self._development_config())
+        server = Server(self._development_config(), protocols=['text'])
         self.addCleanup(server.close)
         self._programs = self._make_programs(server)
         for place, kind, lines in found:
@@ -197,11 +243,13 @@ class TestConsoles(unittest.TestCase):
     def _development_config(self):
         settings = config.load(str(DEVELOPMENT_CONFIG)).server
         self.assertEqual('127.0.0.1', settings.listen_address)
-        self.assertEqual(DOCUMENTED_PORT, settings.memcache_listen_port)
-        own = r'^(memcache_listen_port|queue_path|status_file)\s*=.*\n'
+        self.assertEqual((DOCUMENTED_PORT, DOCUMENTED_TEXT_PORT),
+                         (settings.memcache_listen_port, settings.text_listen_port))
+        own = r'^(memcache_listen_port|text_listen_port|thrift_listen_port|queue_path|status_file)\s*=.*\n'
         text = re.sub(own, '', DEVELOPMENT_CONFIG.read_text(), flags=re.M)
         head, section, rest = text.partition('[server]\n')
-        ours = 'memcache_listen_port = $port\nqueue_path = $spool\nstatus_file = $status\n'
+        ours = 'memcache_listen_port = $port\ntext_listen_port = $text_port\nthrift_listen_port = none\n'
+        ours += 'queue_path = $spool\nstatus_file = $status\n'
         return head + section + ours + rest
 
     def _make_programs(self, server):
@@ -225,7 +273,8 @@ class TestConsoles(unittest.TestCase):
         return commands
 
     def _run(self, place, command, printed, server):
-        command = command.replace(str(DOCUMENTED_PORT), str(server.port))
+        command = re.sub(r'\b%d\b' % DOCUMENTED_PORT, str(server.port), command)
+        command = re.sub(r'\b%d\b' % DOCUMENTED_TEXT_PORT, str(server.ports['text']), command)
         environment = process_environment({'PATH': f'{self._programs}{os.pathsep}{os.environ["PATH"]}'})
         done = subprocess.run(['bash', '-c', command], cwd=CHECKOUT, env=environment, timeout=30,
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
@@ -261,12 +310,42 @@ class TestTables(unittest.TestCase):
         documented = {re.sub(r'<\w+>', '<>', text) for text in texts}
         self.assertEqual(documented, in_source)
 
+    def test_every_command_of_the_text_port_is_documented_and_every_documented_one_exists(self):
+        section = PROTOCOL.read_text().partition('\n### Text commands\n')[2].partition('\n### ')[0]
+        names = {text for row in re.findall(r'^\| (`.*?`) \| ', section, flags=re.M)
+                 for text in re.findall(r'`(\w+)', row)}
+        self.assertEqual(words_of('handlers/text.py', 'COMMANDS'), names)
+
+    def test_every_error_text_of_the_text_port_is_documented_and_every_documented_one_exists(self):
+        in_source = set()
+        for module in ('handlers/text.py', 'protocol/text.py'):
+            for node in ast.walk(ast.parse((CHECKOUT / 'kestrel' / module).read_text())):
+                if isinstance(node, ast.Constant) and isinstance(node.value, bytes):
+                    text = node.value.decode('latin-1').lstrip('-').rstrip('\n')
+                    if re.match('[A-Z][a-z]+ ', text):
+                        in_source.add(re.sub(r'%[a-z]|(?<= )$', '<>', text))
+        # what begins with the words of a refusal
+        in_source |= {sentence(refusal).decode('latin-1') for refusal in (
+            b'bad queue name', b'queue name too long', b'admin commands are disabled', b'out of disk space',
+            b'journal write failed: <>', b'status change failed: <>')}
+        section = PROTOCOL.read_text().partition('\n### Text errors\n')[2]
+        documented = {re.sub(r'<\w+>', '<>', text) for text in re.findall(r'^\| `-(.*?)` \|', section, flags=re.M)}
+        self.assertEqual(documented, in_source)
+
     def test_every_figure_of_stats_is_documented(self):
         section = PROTOCOL.read_text().partition('\n### stats\n')[2].partition('\n### ')[0]
         explained = set(re.findall(r'`(\w+)`', section))
         shown = set(re.findall(r'^< STAT (?:queue_work_)?(\w+) ', section, flags=re.M))
         self.assertGreater(len(shown), 30)
         self.assertEqual(set(), shown - explained)
+
+
+    def test_the_thrift_service_is_that_of_the_file(self):
+        idl = (CHECKOUT / 'kestrel' / 'kestrel.thrift').read_text().partition('*/\n\n')[2].rstrip()
+        self.assertIn('\n```thrift\n%s\n```\n' % idl, PROTOCOL.read_text())
+        section = PROTOCOL.read_text().partition('\n### Methods\n')[2].partition('\n### ')[0]
+        methods = set(re.findall(r'`(\w+)`', ''.join(re.findall(r'^\|(.*?)\|', section, flags=re.M))))
+        self.assertEqual(methods, set(re.findall(r'(\w+)\(', idl)))
 
 
 class TestReferences(unittest.TestCase):

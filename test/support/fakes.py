@@ -19,7 +19,8 @@ from kestrel.handlers.memcache import MemcacheHandler
 from kestrel.journal.journal import Journal
 from kestrel.persistent_queue import PersistentQueue
 from kestrel.queue_collection import QueueCollection
-from kestrel.session import Services, Session
+from kestrel.services import Services
+from kestrel.session import Session
 from kestrel.stats import QueueStats, ServerStats
 from kestrel.waiters import Waiters
 from support.clock import MovedClock
@@ -117,14 +118,23 @@ class LineJournal(Journal):
             len(item.data), item.expiry, item.data.decode('latin-1'), flags, '/sync' if durable else ''))
         return self.next_commit
 
+    def add_many(self, items, offsets):
+        for item in items:
+            offsets.append(self.size)
+            self.add(item)
+        return self.next_commit
+
     def remove(self, count=1):
         self.records.extend(['remove'] * count)
 
     def remove_all(self, count):
         self.remove(count)
 
-    def remove_tentative(self, xid):
-        self.records.append('remove-tentative(%d)' % xid)
+    def remove_tentative(self, xid, before=b''):
+        self.records.append('%sremove-tentative(%d)' % (before.decode(), xid))
+
+    def confirm_record(self, xid):
+        return b'confirm-remove(%d)+' % xid if self.next_commit is None else None
 
     def unremove(self, xid):
         self.records.append('unremove(%d)' % xid)
@@ -183,11 +193,14 @@ class FakeConnection(Connection):
         self.sent = b''
         self.pauses = 0
         self.on_pause = None        # called at each pause
+        self.on_write = None        # called with each reply
         self.parked = None          # (greenlet, deadline) while it waits
         self.committing = None      # its greenlet while it waits for an fsync
 
     def write(self, data):
         self.sent += data
+        if self.on_write is not None:
+            self.on_write(data)
 
     def flush(self):
         return False
@@ -252,6 +265,10 @@ class Hub:
         self.ready = []
         self.connections = []
         self.greenlets = []
+        self.timers = []            # [when, function, arguments]
+
+    def call_later(self, seconds, function, *arguments):
+        self.timers.append([self.clock.seconds + seconds, function, arguments])
 
     def run(self, function, *arguments):
         """Start the function; -> list that gets its result, once it has ended."""
@@ -267,17 +284,19 @@ class Hub:
             self.ready.pop(0).resume()
 
     def advance(self, seconds):
-        """Let time pass; whoever has waited long enough goes on, the earliest deadline first."""
+        """Let time pass; whoever has waited long enough goes on, timers fire, the earliest deadline first."""
         self.turn()
         end = self.clock.seconds + seconds
         while True:
-            due = [connection for connection in self.connections
+            due = [(connection.parked[1], connection.resume, ()) for connection in self.connections
                    if connection.parked is not None and connection.parked[1] <= end]
+            due += [tuple(timer) for timer in self.timers if timer[0] <= end]
             if not due:
                 break
-            first = min(due, key=lambda connection: connection.parked[1])
-            self.clock.advance(max(0.0, first.parked[1] - self.clock.seconds))
-            first.resume()
+            first = min(due, key=lambda one: one[0])
+            self.timers = [timer for timer in self.timers if tuple(timer) != first]
+            self.clock.advance(max(0.0, first[0] - self.clock.seconds))
+            first[1](*first[2])
             self.turn()
         self.clock.advance(end - self.clock.seconds)
 
@@ -327,18 +346,25 @@ class World:
         self.config = config or FakeConfig()
         self.logger = logging.Logger('test')
         self.logger.addHandler(logging.NullHandler())
-        self.collection = QueueCollection(None, None, None, self.clock, self.stats, self.config, self.logger)
+        self.collection = QueueCollection(None, self.hub, None, self.clock, self.stats, self.config, self.logger)
         self.control = FakeControl()
         settings = types.SimpleNamespace(**{**SERVER_DEFAULTS, **server})
         self.services = Services(self.collection, self.stats, self.clock, settings, self.control, self.logger,
                                  1 << 30)
         self.numbers = itertools.count(1)
 
-    def client(self):
+    def client(self, handler=MemcacheHandler):
+        """A client; ``handler`` is that of the port it comes to."""
         number = next(self.numbers)
         connection = FakeConnection(self.hub, number)
         self.hub.connections.append(connection)
-        return Client(self, connection, Session(self.services, connection, number))
+        return Client(self, connection, Session(self.services, connection, number), handler)
+
+    def thrift_client(self):
+        """A client of the thrift port."""
+        # not above: tests of other ports do without the library
+        from kestrel.handlers.thrift import ThriftHandler
+        return self.client(ThriftHandler)
 
     def queue(self, name=b'q'):
         return self.collection.lookup(name)
@@ -359,11 +385,11 @@ class World:
 class Client:
     """One client of a World: its session, and its requests as bytes."""
 
-    def __init__(self, world, connection, session):
+    def __init__(self, world, connection, session, handler):
         self.world = world
         self.connection = connection
         self.session = session
-        self.handler = MemcacheHandler(session, connection, world.services)
+        self.handler = handler(session, connection, world.services)
         self.open = True
 
     def ask(self, request):

@@ -25,7 +25,7 @@ from kestrel.waiters import Waiters
 from support.clock import MovedClock
 from support.fakes import queue_settings
 from support.power import Durable
-from support.spool import FaultySystem, LogLines, MovedHub
+from support.spool import FaultySystem, KillableSystem, LogLines, MovedHub
 
 NAME = b'q'
 UNLIMITED = 1 << 40
@@ -37,10 +37,9 @@ POWER_LOSSES = 0.3
 BETWEEN = 0.1
 
 
-class FlakySystem(FaultySystem):
+class FlakySystem(KillableSystem):
     """Fails by chance. ``odds`` {name of a call: how likely it fails}; ``reason``: errno of all that fail so.
 
-    held     the descriptors that are open
     changes  how many calls have changed the spool
     changed  called after each of them, or None
     durable  power.Durable
@@ -53,30 +52,15 @@ class FlakySystem(FaultySystem):
         self.durable = durable
         self.odds = {}
         self.reason = errno.EIO
-        self.held = set()
         self.changes = 0
         self.changed = None
-        self.killed = False
         super().__init__()
-
-    def close(self, descriptor):
-        if not self.killed:
-            self.held.discard(descriptor)
-            os.close(descriptor)
-
-    def kill(self):
-        """The process ends. The collector may close its generators at any time later: they find nothing."""
-        self.killed = True
-        while self.held:
-            os.close(self.held.pop())
 
     def _watched(self, name):
         certain = super()._watched(name)
 
         def call(*arguments):
-            if self.killed:
-                raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-            if name in self.odds and self.chance.random() < self.odds[name]:
+            if not self.killed and name in self.odds and self.chance.random() < self.odds[name]:
                 self.calls.append((name, *arguments))
                 if name == 'fsync':
                     self.durable.not_synced(*arguments)
@@ -86,8 +70,6 @@ class FlakySystem(FaultySystem):
                 self.durable.synced(*arguments)
             elif name == 'open' and arguments[1] & os.O_CREAT:
                 self.durable.created(answer)
-            if name in ('open', 'dup'):
-                self.held.add(answer)
             if name in self.CHANGING:
                 self.changes += 1
                 if self.changed is not None:

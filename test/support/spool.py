@@ -132,6 +132,41 @@ class FaultySystem:
         return fitting
 
 
+class KillableSystem(FaultySystem):
+    """... of a process that may be killed: then its descriptors are closed, and it changes nothing any more.
+
+    held  the descriptors that are open
+    """
+
+    def __init__(self):
+        self.held = set()
+        self.killed = False
+        super().__init__()
+
+    def close(self, descriptor):
+        if not self.killed:
+            self.held.discard(descriptor)
+            os.close(descriptor)
+
+    def kill(self):
+        """The process ends. The collector may close its generators at any time later: they find nothing."""
+        self.killed = True
+        while self.held:
+            os.close(self.held.pop())
+
+    def _watched(self, name):
+        call = super()._watched(name)
+
+        def call_of_the_living(*arguments):
+            if self.killed:
+                raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+            answer = call(*arguments)
+            if name in ('open', 'dup'):
+                self.held.add(answer)
+            return answer
+        return call_of_the_living
+
+
 class ToldQueue:
     """The queue of a journal, as far as the journal sees it.
 
@@ -215,6 +250,7 @@ class SpoolTest(unittest.TestCase):
     def setUp(self):
         self.folder = pathlib.Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
+        self.addCleanup(self.close_files)
         self.spool = os.fsencode(self.folder)
         self.log = LogLines()
         self.logger = logging.Logger('test')
@@ -226,6 +262,15 @@ class SpoolTest(unittest.TestCase):
         self.fsyncs, self.delays, self.fsync_errors, self.journal_errors = [], [], [], []
         self.syncer = Syncer(self.clock, self.logger, self.fsyncs.append, self.delays.append,
                              self.fsync_errors.append, self.hub)
+
+    def close_files(self):
+        """Close what the test's queues have open: all tests together would need more than the usual 1024."""
+        for descriptor in os.listdir('/proc/self/fd'):
+            try:
+                if os.readlink('/proc/self/fd/' + descriptor).startswith(str(self.folder)):
+                    os.close(int(descriptor))
+            except FileNotFoundError:
+                continue        # that of the listing itself
 
     def journal(self, name=b'q', sync_journal=None, recovered=None, **more):
         """-> Journal, with a ToldQueue until a real one is made for it."""

@@ -246,6 +246,19 @@ class SpoolCollectionTest(SpoolTest):
         self.assertEqual(self.read('x'), b'\x01\x01')
         self.assertEqual(len([line for line in self.log.lines if 'WARNING' in line and 'x' in line]), 1)
 
+    def test_files_left_alone_are_left_alone_after_a_reload_too(self):
+        # D56, config 3: keep_journal is taken at the next start
+        self.write('x', b'\x01\x01')
+        collection = self.loaded(keep_journal=False)
+        collection.configure(FakeConfig(keep_journal=True))
+        queue = collection.need(b'x')
+        queue.put(b'1', 0, 0, False)
+        self.assertEqual((queue.settings.keep_journal, self.read('x')), (False, b'\x01\x01'))
+        collection.delete(b'x')
+        collection.need(b'x').put(b'1', 0, 0, False)
+        collection.need(b'y')
+        self.assertEqual((self.read('x'), self.files()), (b'\x01\x01', ['x', 'y']))
+
     def test_deleting_removes_the_files(self):
         collection = self.loaded()
         collection.need(b'q').put(b'1', 0, 0, False)

@@ -119,7 +119,7 @@ class DeadlinesTest(unittest.TestCase):
         self.assertIsNone(self.reads.confirm_oldest(b'q', 1))
         self.reads.abort_oldest(b'q')
         self.assertIsNone(self.reads.confirm_oldest(b'q', 1))
-        self.assertEqual(self.reads.abort_all(), 0)
+        self.assertEqual(self.reads.abort_all(None), 0)
         self.assertEqual((self.waiting(), self.line()), ([b'1', b'2', b'3', b'4'], ''))
         self.assertEqual(self.q.stats.canceled_transactions, 4)
 

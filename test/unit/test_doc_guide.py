@@ -24,8 +24,9 @@ def lines_of_the_source():
 
 
 def quoted():
-    """[(a line as it is quoted, does the text say WARNING)] of the section about journals."""
-    section = DOCUMENT.read_text().partition('\n### Lines about journals\n')[2].partition('\n## ')[0]
+    """[(a line as it is quoted, does the text say WARNING)] of the sections about aliases and journals."""
+    section = DOCUMENT.read_text().partition('\n### Lines about aliases\n')[2].partition('\n## ')[0]
+    section = section.replace('\n### Lines about journals\n', '\n')
     entries = re.split(r'^\* ', section, flags=re.MULTILINE)[1:]
     return [(line, 'WARNING' in entry) for entry in entries
             for line in re.findall(r'^(?:  )?`(.*)`$', entry, re.MULTILINE)]

@@ -416,7 +416,7 @@ class Story:
         if word == 'abort':
             self.reads.abort_oldest(b'q')
         elif word == 'disconnect':
-            self.reads.abort_all()
+            self.reads.abort_all(None)
         elif word == 'flush':
             queue.flush()
         elif word == 'rotate':

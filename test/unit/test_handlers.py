@@ -1031,6 +1031,11 @@ class StatsTest(HandlerTest):
                     + b'}\r\n' for name in names]
                 self.assertEqual(self.ask(line), b''.join(blocks) + END)
 
+    def test_a_name_with_a_carriage_return_forges_no_line(self):
+        # D34: bad everywhere
+        for line in (b'dump_stats a\rb', b'dump_config q a\rb'):
+            self.assertEqual(self.ask(line), b'CLIENT_ERROR bad queue name\r\n', line)
+
     def test_dump_stats_of_nothing(self):
         self.assertEqual(self.ask(b'dump_stats'), b'\r\nEND\r\n')
         self.assertEqual(self.ask(b'dump_stats x'), b"queue 'x' {\r\n  \r\n}\r\nEND\r\n")
@@ -1073,6 +1078,16 @@ class TurnsTest(HandlerTest):
         self.client.connection.leave(gone=True)
         self.assertTrue(ended)
         self.assertEqual([item.data for item in self.world.collection.lookup(b'b').items], [b'kept'])
+
+    def test_keys_behind_one_that_waits_are_checked_when_the_request_comes(self):
+        # D23, memcache 3: what begins to wait before the status changes goes on
+        self.put(b'1', name=b'b')
+        ended = self.client.begin(b'get a/t=1000 b b/peek\r\n')
+        self.world.services.reads_blocked = True
+        self.world.hub.advance(1)
+        self.assertTrue(ended)
+        self.assertEqual(self.client.connection.replies(), only(b'1', b'b'))
+        self.assertTrue(self.client.open)
 
 
 class BlockTest(HandlerTest):

@@ -61,6 +61,11 @@ class IdlenessTest(unittest.TestCase):
     def test_put_and_get(self):
         self.assert_used_by(lambda: self.take(False))
 
+    def test_put_that_only_children_get(self):
+        self.q.configure(queue_settings(max_queue_age=SETTING, fanout_only=True))
+        self.assert_used_by(lambda: self.assertIs(self.q.put(b'a', 0, 0, False), True))
+        self.assertEqual(self.q.count, 0)
+
     def test_put_and_flush(self):
         def use():
             self.q.put(b'a', 0, 0, False)

@@ -55,6 +55,10 @@ class RecordsTest(SpoolTest):
         journal.add(item(b'x' * 100000))
         journal.remove(1000)
         self.assertEqual([call[0] for call in self.system.calls], ['write', 'writev', 'write'])
+        self.system.calls.clear()
+        journal.remove_tentative(2, journal.confirm_record(1))
+        self.assertEqual([call[0] for call in self.system.calls], ['write'])
+        self.assertEqual(self.read()[-10:], bytes.fromhex('06 01 00 00 00 09 02 00 00 00'))
 
     def test_flags(self):
         journal = self.journal()
@@ -386,6 +390,7 @@ class SyncTest(SpoolTest):
 
     def test_each(self):
         journal = self.journal(sync_journal=0)
+        self.assertIsNone(journal.confirm_record(1))
         commit = journal.add(item())
         self.assertEqual((self.syncs(), commit.done), (0, False), 'off the hub')
         self.hub.finish()

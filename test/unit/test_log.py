@@ -107,6 +107,10 @@ class FormatTest(LogTestCase):
         self.assertRegex(self.stderr.getvalue(), LINE % (
             'INFO', r'kestrel\.test', r'queue a\\nb\\r\\x1b\[2J\\x00\\t\\x7f\\x9b\\u2028\\u2029\\x85é'))
 
+    def test_the_address_of_a_client(self):
+        self.assertEqual(log.peer(('127.0.0.1', 40312)), '127.0.0.1:40312')
+        self.assertEqual(log.peer(('::1', 40312, 0, 0)), '[::1]:40312')
+
     def test_traceback(self):
         handle = self.begin()
         try:

@@ -6,6 +6,7 @@ import unittest
 from kestrel.errors import JournalError
 from kestrel.journal.sync import Commit
 from kestrel.queue_collection import QueueCollection
+from kestrel.reads import OpenReads
 from kestrel.stats import ServerStats
 from kestrel.waiters import Waiter
 from support.clock import THEN, MovedClock
@@ -120,6 +121,13 @@ class ExpiredTest(MoverTest):
         self.collection.configure(self.config)
         self.q.sweep(1)
         self.assertEqual((self.items(b't'), self.items(b'u'), self.items(b'q')), ([b'1'], [b'2'], []))
+
+    def test_no_target_is_made_for_nothing(self):
+        self.put(b'1')
+        self.assertEqual(self.q.sweep(1000), 0)
+        self.assertIsNone(self.items(b't'))
+        self.expire()
+        self.assertEqual((self.q.sweep(1000), self.items(b't')), (1, [b'1']))
 
     def test_deleted_target_is_made_again(self):
         self.journaled(b't')
@@ -254,6 +262,18 @@ class ExpiredTest(MoverTest):
         t.journal.failure = None
         self.assertTrue(self.q.put(b'2', 0, 0, False))
         self.assertEqual((self.items(b't'), self.items(b'q')), ([b'1'], [b'2']))
+
+    def test_it_is_accepted_again_once_nothing_stands_in_its_way(self):
+        self.build({b'q': {**self.SOURCE, 'max_items': 1, 'discard_old_when_full': True}})
+        t = self.journaled(b't')
+        self.put(b'1')
+        self.expire()
+        t.journal.failure = JournalError('broken')
+        self.assertFalse(self.q.put(b'2', 0, 0, False))
+        self.q.flush()
+        self.assertTrue(self.q.put(b'3', 0, 0, False))
+        self.assertTrue(self.q.put(b'4', 0, 0, False))
+        self.assertEqual(self.items(b'q'), [b'4'])
 
     def test_name_that_cannot_be(self):
         self.build({b'q': {'expire_to_queue': b'a/b'}})
@@ -399,6 +419,55 @@ class DeadLetterTest(MoverTest):
         self.assertEqual((list(self.q.opened), self.written()), ([xid], 'd: add(1:0:1)'))
         d.journal.end_commit()
         self.assertEqual((self.items(b'd'), self.q.opened, self.counts()), ([b'1'], {}, (1, 1, 0)))
+
+    def test_timeout_of_one_whose_owner_stays_away(self):
+        self.build({b'q': {**self.SOURCE, 'max_deliveries': 1, 'open_transaction_timeout': 1000000}})
+        d = self.journaled(b'd')
+        d.journal.next_commit = Commit()
+        xid, = self.open(b'1')
+        self.hub.advance(1.1)
+        d.journal.end_commit()
+        self.assertEqual(self.written(), 'd: add(1:0:1), q: confirm-remove(1)')
+        self.assertEqual((self.items(b'd'), self.q.opened, self.counts()), ([b'1'], {}, (1, 1, 0)))
+        self.assertFalse(self.q.unremove(xid))      # it hangs up
+        self.assertEqual((self.items(b'd'), self.items(b'q')), ([b'1'], []))
+
+    def test_many_in_steps(self):
+        self.build({b'q': {**self.SOURCE, 'max_deliveries': 1}, b'd': {'max_items': 220}})
+        d = self.journaled(b'd')
+        data = [b'%d' % number for number in range(250)]
+        reads = OpenReads(self.logger, ('127.0.0.1', 40001))
+        for xid in self.open(*data):
+            reads.add(b'q', self.q, xid)
+        seen = []
+        self.assertEqual(reads.abort_all(lambda: seen.append((d.count, len(self.q.opened)))), 250)
+        self.assertEqual(seen, [(100, 150), (200, 50)])
+        self.assertEqual((self.items(b'd'), self.items(b'q'), self.counts()), (data[:220], data[220:], (250, 220, 0)))
+
+    def test_deleted_between_the_steps(self):
+        self.build({b'q': {**self.SOURCE, 'max_deliveries': 1}})
+        reads = OpenReads(self.logger, ('127.0.0.1', 40001))
+        for xid in self.open(*[b'x'] * 150):
+            reads.add(b'q', self.q, xid)
+        reads.abort_all(lambda: self.collection.delete(b'q'))
+        self.assertEqual((self.collection.lookup(b'd').count, self.q.count), (100, 0))
+        self.assertEqual(self.q.unremove_many([1, 2]), 0)
+
+    def test_many_that_time_out_go_in_steps(self):
+        self.build({b'q': {**self.SOURCE, 'max_deliveries': 1, 'open_transaction_timeout': 1000000}})
+        xids = self.open(*[b'x'] * 250)
+        d = self.collection.need(b'd')
+        seen = []
+        call_later = self.hub.call_later
+
+        def noted(*arguments):
+            seen.append((d.count, self.q.confirm(xids[-1]) if d.count == 100 else None))
+            call_later(*arguments)
+        self.hub.call_later = noted
+        self.hub.advance(1.1)
+        # the owner of the last one, whose turn has not come, is too late all the same
+        self.assertEqual(seen, [(100, None), (200, None)])
+        self.assertEqual((d.count, self.q.opened, self.counts()), (250, {}, (250, 250, 0)))
 
     def test_refused_ones_go_back(self):
         self.build({b'q': {**self.SOURCE, 'max_deliveries': 1}, b'd': {'max_items': 1}})

@@ -271,6 +271,31 @@ class DiscardTest(QueueTest):
         self.assertEqual((self.waiting(queue), self.line()), ([b'cc', b'dd'], 'remove, remove, add(2:0:dd)'))
         self.assertEqual(queue.stats.discarded, 2)
 
+    def lowered(self, count):
+        queue = self.make(*[b'x'] * count, discard_old_when_full=True)
+        queue.configure(queue_settings(max_items=2, discard_old_when_full=True))
+        return queue
+
+    def test_many_go_in_steps(self):
+        queue = self.lowered(2500)
+        self.assertEqual([self.put(queue, b'y') for _ in range(3)], [None, None, True])
+        self.assertEqual((self.waiting(queue), queue.stats.discarded, queue.stats.put_items), ([b'x', b'y'], 2499, 2501))
+        self.assertEqual(self.line(), ', '.join(['remove'] * 2499 + ['add(1:0:y)']))
+
+    def test_a_step_is_all_it_takes(self):
+        queue = self.lowered(1001)
+        self.assertTrue(self.put(queue, b'y'))
+        self.assertEqual(queue.stats.discarded, 1000)
+
+    def test_nothing_goes_for_puts_that_wait_for_their_fsync(self):
+        queue = self.make(*[b'x'] * 1500, discard_old_when_full=True)
+        self.journal.next_commit = Commit()
+        for _ in range(2):
+            self.put(queue, b'y')
+        queue.configure(queue_settings(max_items=2, discard_old_when_full=True))
+        self.assertIs(self.put(queue, b'z'), False)
+        self.assertEqual((queue.count, queue.stats.discarded), (1500, 0))
+
     def test_expired_ones_make_room_first(self):
         queue = self.make(max_items=2, discard_old_when_full=True)
         self.put(queue, b'old', expiry=THEN + 1)

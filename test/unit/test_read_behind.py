@@ -182,3 +182,13 @@ class ReadBehindTest(SpoolTest):
         self.reader.cut(self.series[0], size)
         self.series[0].append(add(b'c'))
         self.assertEqual(self.read(), 'b c')
+
+    def test_a_cut_before_the_place_where_it_began(self):
+        """It was to read a put that was refused, and what follows on that place it must not pass over."""
+        self.begin(add(b'a') + add(b'refused') + add(b'refused too'), offset=len(add(b'a') + add(b'refused')))
+        size = len(add(b'a'))
+        self.series[0].cut(size)
+        self.reader.cut(self.series[0], size)
+        self.assertEqual(self.read(), '')
+        self.series[0].append(add(b'b') + add(b'c'))
+        self.assertEqual(self.read(), 'b c')

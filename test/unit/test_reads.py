@@ -6,7 +6,7 @@ import unittest
 from kestrel.journal.sync import Commit
 from kestrel.reads import OpenReads
 from support.clock import MovedClock
-from support.fakes import LineJournal, make_queue
+from support.fakes import LineJournal, make_queue, queue_settings
 from support.spool import LogLines
 
 
@@ -43,6 +43,43 @@ class ReadsTest(unittest.TestCase):
         self.open(self.q, b'1', b'2')
         self.open(other, b'x')
         self.assertEqual([self.reads.count(name) for name in (b'q', b'other', b'none')], [2, 1, 0])
+
+    def test_confirming_and_opening_the_next_is_one_write(self):
+        xids = self.open(self.q, b'1', b'2')
+        self.q.put(b'3', 0, 0, False)
+        del self.journal.records[:]
+        item = self.reads.take_next(b'q', self.q, self.clock.now_ms())
+        self.assertEqual((item.data, self.journal.line()), (b'3', 'confirm-remove(1)+remove-tentative(3)'))
+        self.assertEqual((list(self.q.opened), self.reads.count(b'q')), ([xids[1], item.xid], 2))
+        # the newest of them goes back first
+        self.reads.abort_all(None)
+        self.assertEqual(self.waiting(self.q), [b'2', b'3'])
+
+    def test_nothing_is_done_where_the_two_have_to_be_done_by_themselves(self):
+        def result(queue):
+            return self.reads.take_next(b'q', queue, self.clock.now_ms())
+        self.assertIsNone(result(self.q))                       # nothing open
+        xid, = self.open(self.q, b'1')
+        self.assertIsNone(result(self.q))                       # nothing waits
+        self.q.put(b'2', 0, self.clock.now_ms() + 5, False)
+        self.clock.advance(1)
+        self.assertIsNone(result(self.q))                       # the head has expired
+        self.q.flush()
+        self.q.put(b'3', 0, 0, False)
+        self.assertIsNone(result(self.queue(b'q')))             # another queue has the name now (D53)
+        self.journal.next_commit = Commit()
+        self.assertIsNone(result(self.q))                       # the confirm is to be waited for (D63)
+        self.journal.next_commit = None
+        self.journal.choked = True
+        self.assertIsNone(result(self.q))                       # nothing may be handed out (D10)
+        self.journal.choked = False
+        self.q.configure(queue_settings(enable_trace=True))
+        self.assertIsNone(result(self.q))                       # both are logged
+        self.q.configure(queue_settings())
+        self.assertEqual((list(self.q.opened), self.reads.count(b'q')), ([xid], 1))
+        self.assertEqual(result(self.q).data, b'3')
+        self.q.delete()
+        self.assertIsNone(result(self.q))
 
     def test_oldest_is_confirmed_first(self):
         xids = self.open(self.q, b'1', b'2', b'3')
@@ -92,7 +129,7 @@ class ReadsTest(unittest.TestCase):
         self.open(self.q, b'1', b'2', b'3')
         self.q.put(b'4', 0, 0, False)
         self.journal.records.clear()
-        self.assertEqual(self.reads.abort_all(), 3)
+        self.assertEqual(self.reads.abort_all(None), 3)
         self.assertEqual(self.waiting(self.q), [b'1', b'2', b'3', b'4'])
         self.assertEqual(self.journal.line(), 'unremove(3), unremove(2), unremove(1)')
 
@@ -103,15 +140,15 @@ class ReadsTest(unittest.TestCase):
         self.q.put(b'2', 0, 0, False)
         for queue in (self.q, other, self.q):
             self.reads.add(queue.name, queue, queue.take(True, self.clock.now_ms()).xid)
-        self.assertEqual(self.reads.abort_all(), 3)
+        self.assertEqual(self.reads.abort_all(None), 3)
         self.assertEqual((self.waiting(self.q), self.waiting(other)), ([b'1', b'2'], [b'x']))
         self.assertEqual([self.reads.count(name) for name in (b'q', b'other')], [0, 0])
-        self.assertEqual(self.reads.abort_all(), 0)
+        self.assertEqual(self.reads.abort_all(None), 0)
 
     def test_what_was_confirmed_does_not_go_back(self):
         self.open(self.q, b'1', b'2', b'3')
         self.reads.confirm_oldest(b'q', 1)
-        self.assertEqual(self.reads.abort_all(), 2)
+        self.assertEqual(self.reads.abort_all(None), 2)
         self.assertEqual(self.waiting(self.q), [b'2', b'3'])
 
     def test_belongs_to_one_queue_instance(self):
@@ -124,7 +161,7 @@ class ReadsTest(unittest.TestCase):
         self.assertEqual(self.reads.count(b'q'), 3)
         self.assertIsNone(self.reads.confirm_oldest(b'q', 1))       # answers as usual
         self.reads.abort_oldest(b'q')
-        self.assertEqual(self.reads.abort_all(), 0)                 # and does nothing
+        self.assertEqual(self.reads.abort_all(None), 0)                 # and does nothing
         self.assertEqual((list(new.opened), list(new.items)), ([1], []))
         self.assertEqual(new.stats.canceled_transactions, 0)
 
@@ -149,7 +186,7 @@ class ReadsTest(unittest.TestCase):
         self.open(self.q, b'1', b'2', b'3')
         self.reads.confirm_oldest(b'q', 1)
         self.reads.abort_oldest(b'q')
-        self.reads.abort_all()
+        self.reads.abort_all(None)
         self.assertEqual(len(self.log.lines), 6)
         expected = ['open 1', 'open 2', 'open 3', 'confirm 1', 'abort 2', 'abort 3']
         for line, words in zip(self.log.lines, expected):
@@ -160,5 +197,5 @@ class ReadsTest(unittest.TestCase):
 
     def test_no_trace_without_the_setting(self):
         self.open(self.q, b'1')
-        self.reads.abort_all()
+        self.reads.abort_all(None)
         self.assertEqual(self.log.lines, [])

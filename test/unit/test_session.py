@@ -5,7 +5,7 @@ import unittest
 from kestrel.errors import AdminDisabled, BadName, Blocked, JournalError
 from kestrel.journal.sync import Commit
 from support.clock import THEN
-from support.fakes import FakeConfig, LineJournal, World
+from support.fakes import FakeConfig, LineJournal, World, queue_settings
 
 DAYS = 86400
 
@@ -429,6 +429,34 @@ class ExpiryTest(SessionTest):
         a.connection.on_pause = lambda: other.session.delete(b'q')
         self.assertEqual(self.got(a.get(timeout=60000)), [None])
 
+    def test_a_put_that_discards_many_lets_others_run(self):
+        # D38
+        self.put(*[b'old'] * 2500)
+        self.world.queue().configure(queue_settings(max_items=10, discard_old_when_full=True))
+        a, other = self.clients(2)
+        seen = []
+        a.connection.on_pause = lambda: seen.append(self.world.queue().count)
+        self.assertTrue(a.put(b'new'))
+        self.assertEqual((seen, self.world.queue().count, self.stats.cmd_set), ([1500, 500], 10, 2501))
+        self.world.collection.need(b'q+c')
+        self.put(*[b'old'] * 1500, name=b'q+c')
+        self.world.queue(b'q+c').configure(queue_settings(max_items=10, discard_old_when_full=True))
+        self.assertTrue(a.put(b'new'))
+        self.assertEqual((len(seen), self.world.queue(b'q+c').count), (3, 10))
+
+    def test_many_puts_that_discard_let_others_run_too(self):
+        for put in (lambda session: session.put_many(b'q', [b'1', b'2'], 0),
+                    lambda session: session.put_until_refused(b'q', [b'1', b'2'], 0, [])):
+            self.put(*[b'old'] * 2500)
+            self.world.queue().configure(queue_settings(max_items=10, discard_old_when_full=True))
+            a, = self.clients(1)
+            seen = []
+            a.connection.on_pause = lambda: seen.append(self.world.queue().count)
+            self.assertEqual(put(a.session), 2)
+            self.assertEqual((seen, self.world.queue().count), ([1500, 500], 10))
+            self.world.queue().configure(queue_settings())
+            self.world.queue().flush()
+
     def test_client_that_is_lost_meanwhile_takes_nothing(self):
         self.dead(1001, b'live')
         a, = self.clients(1)
@@ -648,6 +676,26 @@ class CountersTest(SessionTest):
         self.assertEqual(self.stats.delivery_latency_msec.sum, 500)
         self.assertEqual(self.queue().delivery_latency_msec.sum, 500)
         self.assertEqual((self.queue().get_items_hit, self.queue().get_items_miss), (1, 1))
+
+    def test_confirm_and_open_of_the_next_by_one_write_count_as_both_do(self):
+        results = []
+        for by_one_write in (True, False):
+            self.setUp()
+            self.put(b'1', b'2', b'3')
+            a, = self.clients(1)
+            session = a.session
+            self.assertIsNone(session.get_next(b'q'))
+            session.get(b'q', 0, True)
+            self.clock.advance(0.5)
+            if by_one_write:
+                item = session.get_next(b'q')
+            else:
+                session.confirm(b'q', 1)
+                item = session.get(b'q', 0, True)
+            results.append((item.data, session.open_count(b'q'), self.counters(), self.metrics(self.stats),
+                            self.metrics(self.queue()), self.stats.delivery_latency_msec.sum,
+                            (self.queue().get_items_hit, self.queue().transactions)))
+        self.assertEqual(results[0], results[1])
 
     def test_miss_of_an_unknown_queue(self):
         self.producer.get()

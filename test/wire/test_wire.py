@@ -46,9 +46,13 @@ class WireTest:
         if cls.cases.own_servers or not plays:
             cls.failures = cls._play_all(plays, SERVERS_AT_ONCE, cls._play_on_own_server)
         else:
-            with Server(cls._config(plays)) as server:
+            with cls._server(plays) as server:
                 cls.failures = cls._play_all(plays, 1 if cls.cases.serial else AT_ONCE,
                                              lambda *play: cls._play(server, *play))
+
+    @classmethod
+    def _server(cls, plays):
+        return Server(cls._config(plays), protocols={cls.cases.protocol, *cls.cases.others.values()} - {'memcache'})
 
     @classmethod
     def _config(cls, plays):
@@ -76,7 +80,7 @@ class WireTest:
 
     @classmethod
     def _play_on_own_server(cls, case, mode):
-        with Server(cls._config([(case, mode)])) as server:
+        with cls._server([(case, mode)]) as server:
             return cls._play(server, case, mode)
 
     @classmethod
@@ -84,7 +88,7 @@ class WireTest:
         """None, or what went wrong."""
         queue = queue_name(cls.cases.path, case, mode)
         try:
-            wire_player.Play(case, mode, server, queue, seed_of(mode)).run()
+            wire_player.Play(case, mode, server, queue, seed_of(mode), cls.cases.protocol_of).run()
         except (wire_player.Mismatch, AssertionError) as mismatch:
             return str(mismatch)
         return None

@@ -3,10 +3,12 @@
 import dataclasses
 import re
 
+from support.notation import binary
+
 MODES = ('whole', 'bytes', 'split1', 'split2', 'split3', 'pipelined', 'followed')
 
 # A reference names a difference (D33) or a document and its section (memcache 4.1 row 8, queues 3).
-REFERENCE = re.compile(r'(D\d+|(memcache|queues|clients|config|journal) \d\S*( rows? [\d-]+)?)(, |$)')
+REFERENCE = re.compile(r'(D\d+|(memcache|text|thrift|queues|clients|config|journal) \d\S*( rows? [\d-]+)?)(, |$)')
 STEP = re.compile(r'([a-z])([><~!]) ?(.*)')
 SERVER_STEP = re.compile(r'server! (.*)')
 WAIT_STEP = re.compile(r'wait (until (\S+) (\S+)|[\d.]+)')
@@ -15,6 +17,7 @@ SETTING = re.compile(r'(\w+) = ([^,]+?)(?:, |$)')
 ESCAPE = re.compile(r'\\x([0-9a-f]{2})|\\([rnt\\])|\{q(?::(\d+))?\}|\{((?:[^{}]|\{[^{}]*\})+)\*(\d+)\}')
 LETTERS = {'r': '\r', 'n': '\n', 't': '\t', '\\': '\\'}
 
+PROTOCOLS = ('memcache', 'text', 'thrift')
 ACTIONS = {'closed', 'gone', 'quiet', 'fin', 'rst', 'close', 'connect', 'took', 'one'}
 
 
@@ -51,6 +54,12 @@ class CaseFile:
     serial: bool = False
     modes: tuple = MODES
     cases: list = dataclasses.field(default_factory=list)
+    protocol: str = 'memcache'
+    others: dict = dataclasses.field(default_factory=dict)
+
+    def protocol_of(self, who):
+        """The protocol that the connection of a letter speaks."""
+        return self.others.get(who, self.protocol)
 
 
 def read(path):
@@ -89,6 +98,11 @@ def expand(text, queue):
     return ESCAPE.sub(replacement, text).encode('latin-1')
 
 
+def expand_binary(text, queue):
+    """The same on a thrift connection, see support.notation."""
+    return binary(text, lambda quoted: expand(quoted, queue).decode('latin-1').encode('utf-8'))
+
+
 def _title(text):
     references = text.partition(': ')[0]
     while references:
@@ -103,6 +117,10 @@ def _header(case_file, line):
     key, _, value = line.partition(': ')
     if key in ('server', 'default', 'admin'):
         case_file.config.setdefault(key, {}).update(SETTING.findall(value))
+    elif key == 'protocol' and value in PROTOCOLS:
+        case_file.protocol = value
+    elif re.fullmatch('connection [a-z]', key) and value in PROTOCOLS:
+        case_file.others[key[-1]] = value
     elif key == 'modes':
         case_file.modes = _modes(value)
     elif line == 'each case has its own server':

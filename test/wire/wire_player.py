@@ -9,8 +9,14 @@ import time
 
 import wire_case
 
-PROBE = b'version\r\n'
-VERSION = re.compile(rb'VERSION \d+\.\d+\.\d+')
+# On thrift a request that changes nothing is a whole call of get_version.
+THRIFT_PROBE = wire_case.expand_binary('[80010001 ["get_version"] 00000063 00]', '')
+THRIFT_VERSION = re.compile(
+    rb'....%b.\d+\.\d+\.\d+\0' % re.escape(wire_case.expand_binary('80010002 ["get_version"] 00000063 0b0000 000000', '')),
+    re.DOTALL)
+
+LINE_END = {'memcache': b'\r\n', 'text': b'\n'}
+VERSION = {'memcache': re.compile(rb'VERSION \d+\.\d+\.\d+'), 'text': re.compile(rb':\d+\.\d+\.\d+')}
 
 REPLY_SECONDS = 10
 BYTE_PAUSE = 0.0002  # seconds; enough for an idle server to read the byte alone
@@ -41,9 +47,16 @@ def _single_bytes(data):
 
 
 class Connection:
-    """One socket of a case, with what was sent and received on it."""
+    """One socket of a case, with what was sent and received on it.
 
-    def __init__(self, port):
+    The probe is a request that changes nothing: ``version``.
+    """
+
+    def __init__(self, protocol, port):
+        self.binary = protocol == 'thrift'
+        self.line_end = LINE_END.get(protocol)
+        self.probe = THRIFT_PROBE if self.binary else b'version' + self.line_end
+        self.probe_reply = THRIFT_VERSION if self.binary else VERSION[protocol]
         self.socket = socket.create_connection(('127.0.0.1', port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer = b''
@@ -94,14 +107,31 @@ class Connection:
         self.buffer = self.buffer[len(reply):]
 
     def expect_line(self, pattern):
-        """The next line must match the pattern (bytes or compiled) and end in CR LF."""
+        """The next line must match the pattern (bytes or compiled) and end as lines of the protocol do."""
         while b'\n' not in self.buffer:
             if not self.receive():
                 break
-        line, end, rest = self.buffer.partition(b'\n')
-        if not end or not line.endswith(b'\r') or not re.fullmatch(pattern, line[:-1]):
+        line, end, rest = self.buffer.partition(self.line_end)
+        if not end or b'\n' in line or not re.fullmatch(pattern, line):
             raise Mismatch(f'expected a line {pattern!r}\n    received {self.buffer!r}{self._end()}')
         self.buffer = rest
+
+    def expand(self, text, queue):
+        """The bytes of a > or < line."""
+        return wire_case.expand_binary(text, queue) if self.binary else wire_case.expand(text, queue)
+
+    def expect_probe(self):
+        """The answer to the probe comes next."""
+        if not self.binary:
+            self.expect_line(self.probe_reply)
+            return
+        while len(self.buffer) < 4 or len(self.buffer) < 4 + int.from_bytes(self.buffer[:4], 'big'):
+            if not self.receive():
+                break
+        size = 4 + int.from_bytes(self.buffer[:4], 'big')
+        if not self.probe_reply.fullmatch(self.buffer[:size]):
+            raise Mismatch(f'expected the version\n    received {self.buffer!r}{self._end()}')
+        self.buffer = self.buffer[size:]
 
     def expect_end(self, reset_allowed):
         """The server must close and send nothing before it does."""
@@ -130,13 +160,15 @@ class Connection:
 
 
 class Play:
-    """One case in one mode. ``queue`` is the name {q} stands for, ``seed`` decides where requests are cut."""
+    """One case in one mode. ``queue`` is the name {q} stands for, ``seed`` decides where requests are cut,
+    ``protocol_of`` says which protocol the connection of a letter speaks."""
 
-    def __init__(self, case, mode, server, queue, seed):
+    def __init__(self, case, mode, server, queue, seed, protocol_of):
         self.case = case
         self.mode = mode
         self.server = server
         self.queue = queue
+        self.protocol_of = protocol_of
         self.dice = random.Random(f'{seed} {mode} {case.title}')
         self.connections = {}
 
@@ -149,8 +181,8 @@ class Play:
             for connection in self.connections.values():
                 self._answered(connection)
                 if not connection.ended:
-                    connection.send([(PROBE, 0)])
-                    connection.expect_line(VERSION)
+                    connection.send([(connection.probe, 0)])
+                    connection.expect_probe()
                     connection.expect(b'')
                     connection.expect_quiet(0)
         except (Mismatch, OSError) as error:
@@ -167,12 +199,13 @@ class Play:
         else:
             connection = self.connections.get(step.who)
             if connection is None:
-                connection = self.connections[step.who] = Connection(self.server.port)
+                connection = self.connections[step.who] = Connection(
+                    self.protocol_of(step.who), self.server.ports[self.protocol_of(step.who)])
             if step.kind == '>':
                 self._send(connection, position, step)
             elif step.kind == '<':
                 self._preceded(connection)
-                connection.expect(wire_case.expand(step.text, self.queue))
+                connection.expect(connection.expand(step.text, self.queue))
             elif step.kind == '~':
                 self._preceded(connection)
                 connection.expect_line(step.text.replace('{q}', self.queue).encode('latin-1'))
@@ -181,14 +214,14 @@ class Play:
 
     def _send(self, connection, position, step):
         self._answered(connection)
-        data = wire_case.expand(step.text, self.queue)
+        data = connection.expand(step.text, self.queue)
         if self.mode == 'pipelined' and connection.answered:
-            data = PROBE + data
+            data = connection.probe + data
             connection.probe_before = True
         if self.mode == 'followed':
             end = self._end_of_answer(position, step.who)
             if end:
-                data += PROBE
+                data += connection.probe
                 connection.probe_behind = end == 'answer'
         connection.answered = False
         connection.send(pieces(self.mode, data, self.dice))
@@ -216,14 +249,14 @@ class Play:
     def _preceded(self, connection):
         """Take the answer to the probe that was sent in front of the request."""
         if connection.probe_before:
-            connection.expect_line(VERSION)
+            connection.expect_probe()
             connection.probe_before = False
         connection.answered = True
 
     def _answered(self, connection):
         """Take the answer to the probe that was sent behind the last request, whose reply has been taken."""
         if connection.probe_behind and connection.answered:
-            connection.expect_line(VERSION)
+            connection.expect_probe()
             connection.probe_behind = False
 
     def _act(self, connection, action, *words):
