@@ -158,6 +158,14 @@ class PutTest(ThriftTest):
             result(split(self.client.connection.replies())[0], 'put')
         self.assertEqual((self.world.queue().count, self.stats.total_items), (0, 0))
 
+    def test_writes_that_are_blocked_meanwhile(self):
+        # thrift 5: the error is reported, the items before it stay stored
+        def block():
+            self.world.services.writes_blocked = True
+        self.client.connection.on_pause = block
+        self.fails(INTERNAL_ERROR, 'put', 'queue q is read-only', queue_name='q', items=[b'a'] * 1001)
+        self.assertEqual(len(self.world.items()), 1000)
+
     def test_the_stop_refuses(self):
         self.world.services.stopping = True
         self.assertEqual(self.put(b'a'), 0)
