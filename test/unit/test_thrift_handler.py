@@ -397,6 +397,32 @@ class IdsTest(ThriftTest):
         self.assertLess(len(ids.timed), 210)
         self.assertLessEqual(len(self.world.hub.timers), 1)
 
+    def test_deleted_queues_leave_nothing(self):
+        ids = self.world.services.read_ids
+        self.put(b'kept')
+        self.get(1, auto_abort_msec=2147483647)
+        for number in range(1000):
+            name = 'q%d' % number
+            self.put(b'x', name=name)
+            self.get(1, name, auto_abort_msec=2147483647)
+            self.ask('delete_queue', queue_name=name)
+        self.assertLess(len(ids.by_id), 110)
+        self.assertEqual(self.ask('confirm', self.other, queue_name='q', ids=set(range(1, 1001))), 1)
+
+    def test_trace(self):
+        self.world_of(FakeConfig(enable_trace=True))
+        logged = self.world.services.log = self.world.services.read_ids.log = mock.Mock()
+        self.client = self.world.thrift_client()
+        self.put(b'a', b'b', b'c')
+        self.get(3, auto_abort_msec=1000)
+        self.ask('confirm', queue_name='q', ids={1})
+        self.ask('abort', queue_name='q', ids={2})
+        self.world.hub.advance(2)
+        who = '127.0.0.1:%d' % self.client.connection.address[1]
+        self.assertEqual([call.args[0] % call.args[1:] for call in logged.info.call_args_list], [
+            who + ': open queue q xid 1', who + ': open queue q xid 2', who + ': open queue q xid 3',
+            who + ': confirm queue q xid 1', who + ': abort queue q xid 2', 'auto_abort_msec: abort queue q xid 3'])
+
     def test_closing_puts_nothing_back(self):
         self.put(b'a')
         self.get(1, auto_abort_msec=1000)
