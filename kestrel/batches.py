@@ -40,6 +40,7 @@ class Batches:
         data = strings.take(SLICE_ITEMS, SLICE_BYTES)
         while data:
             try:
+                session.check_writes(name)
                 added = session.put_until_refused(name, data, expiry, commits)
             except Refusal as refusal:
                 error = refusal

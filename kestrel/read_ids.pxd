@@ -24,6 +24,7 @@ cdef class ReadIds:
     cdef public object log
     cdef readonly long long last
     cdef readonly dict by_id
+    cdef long long look_at
     cdef readonly list timed
     cdef readonly long long over
     cdef long long started

@@ -6,8 +6,11 @@ The ids are those of the server; the xid of a read is a number of its queue's jo
 from heapq import heapify, heappop, heappush
 
 from kestrel.deadlines import GATHERED
+from kestrel.log import peer
 from kestrel.reads import OpenReads
 
+# With so many ids known those of deleted queues are looked for.
+LOOKED_THROUGH = 100
 # A timer that is set anew for an earlier read cannot be taken back: it runs no longer than this, seconds.
 LONGEST_TIMER = 60.0
 
@@ -54,6 +57,7 @@ class ReadIds:
         self.log = log
         self.last = 0
         self.by_id = {}             # id -> (Held, xid, Batch)
+        self.look_at = LOOKED_THROUGH
         self.timed = []             # heap of (monotonic time when they go back, number, Batch)
         self.over = 0               # how many of those have no known id any more
         self.started = 0
@@ -68,7 +72,16 @@ class ReadIds:
         held.ids.add(number)
         batch.ids.append(number)
         batch.left += 1
+        if len(self.by_id) > self.look_at:
+            self._forget_void()
         return number
+
+    def _forget_void(self):
+        """Ids whose queue is deleted are of no use (D53), and keep it in memory until their time is over: weeks, if a client
+        asks for that. Looked for when the ids have doubled, which costs each of them the same."""
+        for number in [number for number, entry in self.by_id.items() if entry[0].queue.closed]:
+            self.forget(number)
+        self.look_at = max(LOOKED_THROUGH, 2 * len(self.by_id))
 
     def start(self, batch, milliseconds):
         """The reply with these reads is ready: in so many ms those that are still open go back."""
@@ -102,7 +115,8 @@ class ReadIds:
         return queue, xid
 
     def confirm(self, numbers, who):
-        """-> (how many of the ids were known, list of the Commits that the answer waits for). ``who`` is for the log."""
+        """-> (how many of the ids were known, list of the Commits that the answer waits for). ``who``, an
+        address, is for the log."""
         known = 0
         commits = []
         for queue, xids in self._by_queue(numbers, 'confirm', who):
@@ -113,7 +127,8 @@ class ReadIds:
         return known, commits
 
     def abort(self, numbers, who):
-        """Put the reads back, in the order of their queues. -> how many of the ids were known."""
+        """Put the reads back, in the order of their queues. -> how many of the ids were known. ``who``: None if their time
+        is over."""
         known = 0
         # in each queue the newest first (D7)
         for queue, xids in self._by_queue(sorted(numbers, reverse=True), 'abort', who):
@@ -134,7 +149,7 @@ class ReadIds:
         return found.items()
 
     def trace(self, who, what, queue, xid):
-        self.log.info('%s: %s queue %s xid %d', who, what, queue.name.decode('latin-1'), xid)
+        self.log.info('%s: %s queue %s xid %d', peer(who) if who else 'auto_abort_msec', what, queue.name.decode('latin-1'), xid)
 
     def _set_timer(self, deadline):
         self.timer += 1
@@ -156,7 +171,7 @@ class ReadIds:
             else:
                 self.over -= 1
         if due:
-            self.abort(due, 'auto_abort_msec')
+            self.abort(due, None)
         if self.timed:
             self._set_timer(self.timed[0][0])
 

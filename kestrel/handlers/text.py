@@ -94,11 +94,15 @@ def do_put(session, request):
         raise RequestError(NAME_REQUIRED)
     expiry = 0
     if len(words) > 2:
-        # at least 1: 0 would mean never, and what is not in the future is expired all the same (spec text 3)
         milliseconds = i32(words[2], b'Error parsing expiration time.')
+        if milliseconds == 0:
+            # expired already (spec text 3), which what expires in this very millisecond is not (spec queues 5)
+            milliseconds = -1
+        # at least 1: 0 would mean never, and anything so long ago is expired all the same
         expiry = max(1, session.clock.now_ms() + milliseconds)
     items = request.items
     if not items:
+        check_no_cr(words[1])
         return DONE
     name = words[1]
     if len(items) > 1:

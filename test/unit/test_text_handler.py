@@ -36,6 +36,15 @@ class TextHandlerTest(unittest.TestCase):
         self.assertNotIn(0, expiries[:-1])
         self.assertTrue(all(expiry <= now + 500 for expiry in expiries[:-1]), expiries)
 
+    def test_what_expires_now_is_never_handed_out(self):
+        # text 3: 0 is already expired; the clock stands still meanwhile
+        self.answers(b'put q 0:\na\n\nget q\nput q 0:\nb\nc\n\npeek q\nput q 1:\nd\n\nget q\n',
+                     b'+1\n*\n+2\n*\n+1\n:d\n')
+
+    def test_a_cr_in_a_name_is_bad_without_items_too(self):
+        # D34
+        self.answers(b'put a\rb\nput a\rb:\n\nput a\rb:\nx\n\n', b'-Bad queue name.\n' * 3)
+
     def test_expiry_before_1970(self):
         self.world.clock.wall = 0
         self.client.ask(b'put q -2147483648:\na\n\n')

@@ -158,6 +158,14 @@ class PutTest(ThriftTest):
             result(split(self.client.connection.replies())[0], 'put')
         self.assertEqual((self.world.queue().count, self.stats.total_items), (0, 0))
 
+    def test_writes_that_are_blocked_meanwhile(self):
+        # thrift 5: the error is reported, the items before it stay stored
+        def block():
+            self.world.services.writes_blocked = True
+        self.client.connection.on_pause = block
+        self.fails(INTERNAL_ERROR, 'put', 'queue q is read-only', queue_name='q', items=[b'a'] * 1001)
+        self.assertEqual(len(self.world.items()), 1000)
+
     def test_the_stop_refuses(self):
         self.world.services.stopping = True
         self.assertEqual(self.put(b'a'), 0)
@@ -388,6 +396,32 @@ class IdsTest(ThriftTest):
         self.assertEqual((len(ids.by_id), self.client.session.reads.count(b'q')), (0, 0))
         self.assertLess(len(ids.timed), 210)
         self.assertLessEqual(len(self.world.hub.timers), 1)
+
+    def test_deleted_queues_leave_nothing(self):
+        ids = self.world.services.read_ids
+        self.put(b'kept')
+        self.get(1, auto_abort_msec=2147483647)
+        for number in range(1000):
+            name = 'q%d' % number
+            self.put(b'x', name=name)
+            self.get(1, name, auto_abort_msec=2147483647)
+            self.ask('delete_queue', queue_name=name)
+        self.assertLess(len(ids.by_id), 110)
+        self.assertEqual(self.ask('confirm', self.other, queue_name='q', ids=set(range(1, 1001))), 1)
+
+    def test_trace(self):
+        self.world_of(FakeConfig(enable_trace=True))
+        logged = self.world.services.log = self.world.services.read_ids.log = mock.Mock()
+        self.client = self.world.thrift_client()
+        self.put(b'a', b'b', b'c')
+        self.get(3, auto_abort_msec=1000)
+        self.ask('confirm', queue_name='q', ids={1})
+        self.ask('abort', queue_name='q', ids={2})
+        self.world.hub.advance(2)
+        who = '127.0.0.1:%d' % self.client.connection.address[1]
+        self.assertEqual([call.args[0] % call.args[1:] for call in logged.info.call_args_list], [
+            who + ': open queue q xid 1', who + ': open queue q xid 2', who + ': open queue q xid 3',
+            who + ': confirm queue q xid 1', who + ': abort queue q xid 2', 'auto_abort_msec: abort queue q xid 3'])
 
     def test_closing_puts_nothing_back(self):
         self.put(b'a')
