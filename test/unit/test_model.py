@@ -17,9 +17,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from support.driven import Driver, file_text
 from support.model import Model
-from support.model_memcache import FIXED, Key, Memcache
+from support.model_memcache import Key, Memcache
 from support.model_parts import Configuration
 from support.model_stats import model_stats
+from support.model_text import Text
+from support.model_thrift import Thrift, known_reply
 
 LONG = os.environ.get('KESTREL_LONG') == '1'
 SECONDS = 300           # of the long form
@@ -30,7 +32,9 @@ STEPS = 50
 QUEUES = [b'a', b'b', b'a+x', b'a+y', b'late', b'dead', b'mem', b'new']
 ALIASES = [b'all', b'every']
 ILLEGAL = [b'a.b', b'+', b'b+']
-PROTOCOL = Memcache()
+MEMCACHE, TEXT, THRIFT = Memcache(), Text(), Thrift()
+# Who connects, by the number that a step has drawn.
+PROTOCOLS = [MEMCACHE, TEXT, THRIFT, MEMCACHE]
 
 some = st.sampled_from
 numbers = st.integers(0, 3)
@@ -144,7 +148,7 @@ def keys(options):
 one_option = some([(), (), (b'open',), (b'open',), (b'open',), (b'close', b'open'), (b'close',), (b'abort',),
                    (b'abort',), (b'peek',)])
 options = one_option | st.lists(some([b'open', b'close', b'abort', b'peek']), max_size=2, unique=True)
-puts = st.builds(dict, name=put_names, size=some([1, 1, 4, 8]), exptime=some([0, 0, 1, 3, -1]), flags=some([0, 0, 7]),
+puts = st.builds(dict, name=put_names, size=some([1, 1, 4, 8]), more=some([0, 0, 0, 2]), exptime=some([0, 0, 1, 3, -1]), flags=some([0, 0, 7]),
                  durable=some([False, False, False, True]), noreply=some([False] * 6 + [True]))
 plain_puts = st.builds(dict, name=put_names)
 # (name of the protocol's method, its arguments)
@@ -158,7 +162,7 @@ others = st.one_of(
     st.tuples(some(['flush_all', 'flush_all_expired', 'flush_all_expired', 'quit']), st.just(())),
     st.tuples(st.just('status'), st.tuples(some([None, b'Up', b'up', b'WriteAvoid', b'readonly', b'quiescent', b'up',
                                                  b'down', b'sideways']))),
-    st.tuples(st.just('fixed'), st.tuples(some(sorted(FIXED)))))
+    st.tuples(st.just('fixed'), st.tuples(st.integers(0, 10))))
 traffic = st.lists(st.tuples(numbers, plain_puts | plain_puts | puts | reads | reads | reads), min_size=1, max_size=6)
 
 
@@ -175,8 +179,10 @@ class Machine(RuleBasedStateMachine):
     @initialize(data=st.data())
     def begin(self, data):
         self.fixed = {**data.draw(some([{}, SMALL])), 'sync_journal': data.draw(some(['never', 'never', '20ms', 0]))}
-        self.server = data.draw(SERVER)
-        configuration = data.draw(configurations(self.fixed))
+        self.begin_with(data.draw(SERVER), data.draw(configurations(self.fixed)))
+
+    def begin_with(self, server, configuration):
+        self.server = server
         self.driver = Driver(self.server, configuration)
         self.model = Model(self.server, configuration, self.driver.clock.ms)
         self.told(file_text(self.server, configuration))
@@ -204,20 +210,30 @@ class Machine(RuleBasedStateMachine):
     def fail(self, why):
         raise AssertionError('\n'.join(['', *self.script, '', why]))
 
-    def client(self, number):
-        """One of the clients that do not wait; a new one if there is none."""
-        idle = [pair for pair in self.pairs if pair[1].task is None]
-        return idle[number % len(idle)] if idle else self.connected()
+    def client(self, number, word):
+        """One of the clients that do not wait and whose protocol has the command; a new one if there is none."""
+        idle = [pair for pair in self.pairs if pair[1].task is None and hasattr(pair[1].protocol, word)]
+        if idle:
+            return idle[number % len(idle)]
+        protocol = PROTOCOLS[number % len(PROTOCOLS)]
+        return self.connected(protocol if hasattr(protocol, word) else MEMCACHE)
 
-    def connected(self):
-        pair = self.driver.server.connect(PROTOCOL.handler), self.model.connect()
+    def connected(self, protocol):
+        pair = self.driver.server.connect(protocol.handler), self.model.connect(protocol)
         self.pairs.append(pair)
         return pair
 
-    def do(self, number, command):
-        driven, modelled = self.client(number)
-        self.told('client %d: %s' % (modelled.number, command.request.decode()[:-2].replace('\r\n', ' | ')))
-        self.model.run(modelled, PROTOCOL.task(command, self.model, modelled))
+    def do(self, number, word, *arguments, **more):
+        """Run the command of that name on a client."""
+        self.run_on(self.client(number, word), word, *arguments, **more)
+
+    def run_on(self, pair, word, *arguments, **more):
+        driven, modelled = pair
+        command = getattr(modelled.protocol, word)(*arguments, **more)
+        if callable(command):
+            command = command(self.model)
+        self.told('client %d, %s: %s' % (modelled.number, type(modelled.protocol).__name__.lower(), command.shown))
+        self.model.run(modelled, modelled.protocol.task(command, self.model, modelled))
         driven.send(command.request)
         self.compare()
 
@@ -225,6 +241,8 @@ class Machine(RuleBasedStateMachine):
         for driven, modelled in list(self.pairs):
             got, expected = self.driver.known_reply(driven.replies()), modelled.out
             modelled.out = b''
+            if modelled.protocol is THRIFT:
+                got = known_reply(got)
             if got:
                 self.told('        -> client %d: %r' % (modelled.number, got))
             if got != expected:
@@ -258,7 +276,7 @@ class Machine(RuleBasedStateMachine):
         for name in sorted(self.model.queues):
             while self.model.queues[name].items and name not in self.model.aliases:
                 before = len(self.script)
-                self.do(0, PROTOCOL.get([Key(name, (), None)]))
+                self.do(0, 'get', [Key(name, (), None)])
                 if b'SERVER_ERROR' in self.script[-1].encode() or len(self.script) == before + 1:
                     break
             self.compare()
@@ -271,14 +289,17 @@ class Machine(RuleBasedStateMachine):
             if isinstance(request, dict):
                 self.put(number, **request)
             else:
-                self.do(number, getattr(PROTOCOL, request[0])(*request[1]))
+                self.do(number, request[0], *request[1])
 
-    def put(self, number, name, size=1, **more):
-        """Each item has data of its own."""
-        self.items += 1
+    def put(self, number, name, size=1, more=0, **others):
+        """Each item has data of its own. ``more``: further ones, where the protocol puts several at once."""
+        items = []
+        for _ in range(1 + more):
+            self.items += 1
+            items.append((b'%d' % self.items).ljust(size, b'.'))
         if name in self.model.aliases:
-            more.pop('durable', None)
-        self.do(number, PROTOCOL.put(name, (b'%d' % self.items).ljust(size, b'.'), **more))
+            others.pop('durable', None)
+        self.do(number, 'put', name, items, **others)
 
     @rule(requests=traffic)
     def serve_more(self, requests):
@@ -293,14 +314,16 @@ class Machine(RuleBasedStateMachine):
         if self.fixed['sync_journal'] == 0:
             # what one key moves to another queue arrives there only after an fsync
             several = several[:1]
-        self.do(number, PROTOCOL.get(several, word))
+        memcache = [pair for pair in self.pairs if pair[1].protocol is MEMCACHE and pair[1].task is None]
+        pair = memcache[number % len(memcache)] if memcache else self.connected(MEMCACHE)
+        self.run_on(pair, 'get', several, word)
 
     @rule(number=numbers, command=others)
     def do_another(self, number, command):
         word, arguments = command
         if word == 'fixed' and self.model.in_force in ('readonly', 'quiescent'):
             return
-        self.do(number, getattr(PROTOCOL, word)(*arguments))
+        self.do(number, word, *arguments)
 
     @rule(number=numbers, data=st.data())
     def reload(self, number, data):
@@ -315,7 +338,7 @@ class Machine(RuleBasedStateMachine):
         self.driver.write(configuration)
         self.told('the configuration file is now:\n' + file_text({}, configuration))
         before = self.model.configuration
-        self.do(number, PROTOCOL.reload(configuration))
+        self.do(number, 'reload', configuration)
         self.driver.write(self.model.configuration)
         if self.model.configuration is before:
             self.told('... and what it was before')
@@ -323,16 +346,17 @@ class Machine(RuleBasedStateMachine):
     def reload_nonsense(self, number, text):
         self.driver.write(text)
         self.told('the configuration file is now:\n' + text)
-        self.do(number, PROTOCOL.reload(None))
+        self.do(number, 'reload', None)
         self.driver.write(self.model.configuration)
         self.told('... and what it was before')
 
     # -- clients, time, the process --------------------------------------------------------------------------------
 
-    @rule()
-    def connect(self):
-        if len(self.pairs) < 4:
-            self.told('client %d connects' % self.connected()[1].number)
+    @rule(number=numbers)
+    def connect(self, number):
+        if len(self.pairs) < 5:
+            protocol = PROTOCOLS[number]
+            self.told('client %d connects, %s' % (self.connected(protocol)[1].number, type(protocol).__name__.lower()))
 
     @rule(number=numbers, gone=st.booleans())
     def leave(self, number, gone):
@@ -381,7 +405,7 @@ class Machine(RuleBasedStateMachine):
         self.start()
 
     def shutdown(self, number):
-        self.do(number, PROTOCOL.shutdown())
+        self.do(number, 'shutdown')
         self.told('1 s passes')
         self.model.advance(1000)
         self.driver.advance(1)
