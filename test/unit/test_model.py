@@ -415,6 +415,124 @@ class Machine(RuleBasedStateMachine):
             self.begin_again()
 
 
+class Script(Machine):
+    """Fixed steps through the same machine: what random ones meet seldom, whatever hypothesis is installed."""
+
+    def __init__(self, queues, aliases=None, **server):
+        super().__init__()
+        self.fixed = {'sync_journal': 'never'}
+        configuration = Configuration(self.fixed, queues, aliases or {})
+        self.begin_with({'max_open_transactions': 3, 'expiration_timer_frequency': None,
+                         'status_change_grace_period': 0, 'connection_limit_refuse_reads': None,
+                         'connection_limit_refuse_writes': None, 'remote_admin': True, **server}, configuration)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *failure):
+        if kind is None:
+            self.teardown()
+        else:
+            self.driver.__exit__()
+
+    def on(self, protocol, word, *arguments, **more):
+        """A command of the first client of that protocol that does not wait."""
+        found = [pair for pair in self.pairs if pair[1].protocol is protocol and pair[1].task is None]
+        self.run_on(found[0] if found else self.connected(protocol), word, *arguments, **more)
+        self.statistics()
+
+    def get(self, protocol, *options):
+        self.on(protocol, 'get', [Key(b'a', options, None)])
+
+    def load(self, queues, aliases=None):
+        self.load_file(MEMCACHE, Configuration(self.fixed, queues, aliases or {}))
+        self.statistics()
+
+    def load_file(self, protocol, configuration):
+        self.driver.write(configuration)
+        self.told('the configuration file is now:\n' + file_text({}, configuration))
+        self.on(protocol, 'reload', configuration)
+
+    def end_connection(self, protocol, gone):
+        numbers_of = [number for number, pair in enumerate(self.pairs) if pair[1].protocol is protocol]
+        self.leave(number=numbers_of[0], gone=gone)
+        self.statistics()
+
+
+class ScriptTest(unittest.TestCase):
+
+    def test_a_reload_keeps_how_often_waiting_items_were_delivered(self):
+        for protocol in MEMCACHE, TEXT, THRIFT:
+            queues = {b'a': {'max_deliveries': 2, 'dead_letter_queue': b'dead'}}
+            with self.subTest(protocol=type(protocol).__name__), Script(queues) as script:
+                script.on(MEMCACHE, 'put', b'a', [b'1'])
+                for _ in range(2):
+                    self.open_and_put_back(script, protocol)
+                    script.load(queues)
+                self.assertEqual([item.data for item in script.model.queues[b'dead'].items], [b'1'])
+
+    def test_a_reload_keeps_how_often_open_items_were_delivered(self):
+        for protocol in MEMCACHE, TEXT, THRIFT:
+            queues = {b'a': {'max_deliveries': 2}}
+            with self.subTest(protocol=type(protocol).__name__), Script(queues) as script:
+                script.on(MEMCACHE, 'put', b'a', [b'1'])
+                self.open_and_put_back(script, protocol)
+                script.get(protocol, *self.opening(protocol))
+                script.load({b'a': {'max_deliveries': 3}})
+                script.load(queues)
+                self.put_back(script, protocol)
+                self.assertEqual(script.model.queues[b'a'].numbers['discarded'], 1)
+
+    def test_a_child_that_an_alias_masks_gets_its_copy(self):
+        for protocol in MEMCACHE, TEXT, THRIFT:
+            with self.subTest(protocol=type(protocol).__name__), Script({b'a': {}, b'a+x': {}}) as script:
+                masked = {b'a+x': [b'new']}
+                script.load({b'a': {}, b'a+x': {}}, masked)
+                script.on(protocol, 'put', b'a', [b'1'])
+                script.load({b'a': {}, b'a+x': {}})
+                script.on(protocol, 'get', [Key(b'a+x', (), None)])
+                self.assertNotIn(b'new', script.model.queues)
+
+    def test_what_a_connection_held_open_goes_back_in_its_order(self):
+        for protocol in MEMCACHE, TEXT:
+            for gone in False, True:
+                with self.subTest(protocol=type(protocol).__name__, gone=gone), Script({b'a': {}}) as script:
+                    for number in range(3):
+                        script.on(THRIFT, 'put', b'a', [b'%d' % number])
+                    script.on(protocol, 'monitor', b'a', 1)
+                    script.end_connection(protocol, gone)
+                    script.on(THRIFT, 'monitor', b'a', 0)
+
+    def test_reads_with_ids_outlive_their_connection(self):
+        """Until their time is over: then they go back in their order; before that whoever has the id confirms."""
+        with Script({b'a': {}}) as script:
+            script.on(TEXT, 'put', b'a', [b'1', b'2', b'3'])
+            script.on(THRIFT, 'monitor', b'a', 0)
+            script.end_connection(THRIFT, True)
+            script.on(THRIFT, 'confirm', b'a', 1)
+            script.advance(seconds=1)
+            script.get(MEMCACHE)
+            script.advance(seconds=2)
+            script.statistics()
+            self.assertEqual([item.data for item in script.model.queues[b'a'].items], [b'2', b'3'])
+
+    @staticmethod
+    def opening(protocol):
+        """The options of a get that leaves its item open."""
+        return () if protocol is TEXT else (b'open',)
+
+    def open_and_put_back(self, script, protocol):
+        script.get(protocol, *self.opening(protocol))
+        self.put_back(script, protocol)
+
+    @staticmethod
+    def put_back(script, protocol):
+        if protocol is TEXT:
+            script.end_connection(TEXT, False)
+        else:
+            script.get(protocol, b'abort')
+
+
 class ModelTest(unittest.TestCase):
 
     def run_machine(self, examples, **more):
