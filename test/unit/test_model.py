@@ -331,10 +331,6 @@ class Machine(RuleBasedStateMachine):
             self.reload_nonsense(number, data.draw(some(BAD)))
             return
         configuration = data.draw(configurations(self.fixed))
-        if any([modelled.task is not None for _, modelled in self.pairs]):
-            # whether a white list holds for the later keys of a get that waits, or steps of a monitor, is not said
-            for settings_of in (configuration.default, *configuration.queues.values()):
-                settings_of.pop('white_list_client_id_for_dequeue', None)
         self.driver.write(configuration)
         self.told('the configuration file is now:\n' + file_text({}, configuration))
         before = self.model.configuration
@@ -515,6 +511,15 @@ class ScriptTest(unittest.TestCase):
             script.advance(seconds=2)
             script.statistics()
             self.assertEqual([item.data for item in script.model.queues[b'a'].items], [b'2', b'3'])
+
+    def test_an_open_read_is_seen_before_the_status(self):
+        """Of one key and of several (memcache 4.1 rows 8 and 9)."""
+        for keys_of in [b'a'], [b'a', b'b'], [b'b', b'a']:
+            with self.subTest(keys=keys_of), Script({b'a': {}, b'b': {}}) as script:
+                script.on(MEMCACHE, 'put', b'a', [b'1'])
+                script.get(MEMCACHE, b'open')
+                script.on(TEXT, 'status', b'quiescent')
+                script.on(MEMCACHE, 'get', [Key(name, (), None) for name in keys_of])
 
     @staticmethod
     def opening(protocol):
