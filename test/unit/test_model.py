@@ -293,6 +293,9 @@ class Machine(RuleBasedStateMachine):
 
     def put(self, number, name, size=1, more=0, **others):
         """Each item has data of its own. ``more``: further ones, where the protocol puts several at once."""
+        if self.fixed['sync_journal'] == 0 and others.get('exptime'):
+            # those that wait for the fsync of the first are not yet in the queue, so a put does not sweep them away
+            more = 0
         items = []
         for _ in range(1 + more):
             self.items += 1
