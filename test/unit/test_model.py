@@ -515,6 +515,13 @@ class ScriptTest(unittest.TestCase):
             script.statistics()
             self.assertEqual([item.data for item in script.model.queues[b'a'].items], [b'2', b'3'])
 
+    def test_items_that_have_expired_make_room_for_those_behind_them(self):
+        """Each item of a put is a put: it sweeps before it stores (queues 5)."""
+        for protocol in TEXT, THRIFT:
+            with self.subTest(protocol=type(protocol).__name__), Script({b'a': {'max_items': 2}}) as script:
+                script.on(protocol, 'put', b'a', [b'1', b'2', b'3'], exptime=-1)
+                self.assertEqual([item.data for item in script.model.queues[b'a'].items], [b'3'])
+
     def test_an_open_read_is_seen_before_the_status(self):
         """Of one key and of several (memcache 4.1 rows 8 and 9)."""
         for keys_of in [b'a'], [b'a', b'b'], [b'b', b'a']:
