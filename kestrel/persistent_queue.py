@@ -156,14 +156,16 @@ class PersistentQueue(QueueItems):
         Raises JournalError: none of them is stored.
         """
         size = len(data[0])
-        if self.discards or self.fanout_only or self.closed or size >= JOINED or self._full():
+        now = self.clock.now_ms()
+        # each put sweeps before it stores (spec queues 5): one that has expired already goes before the next is put
+        if (self.discards or self.fanout_only or self.closed or size >= JOINED or self._full()
+                or 0 < expiry < now):
             stored = self.put(data[0], 0, expiry, False)
             if stored is None:
                 return -1, None
             if stored is False:
                 return 0, None
             return 1, None if stored is True else stored
-        now = self.clock.now_ms()
         if self.items and self.stale(now):
             self._sweep(now, min(SLICE, self.max_sweep))
         if self.ages and (expiry == 0 or expiry > now + self.max_age):

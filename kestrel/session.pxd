@@ -15,7 +15,7 @@ cdef class Session(Puts):
     cdef public OpenReads reads
     cdef public long long max_open
 
-    cpdef get(self, bytes name, long long timeout, bint opening)
+    cpdef get(self, bytes name, long long timeout, bint opening, bint allowed=*)
     @cython.locals(clock=Clock, collection=QueueCollection, services=Services, queue=PersistentQueue, stats=ServerStats,
                    began=double, spent='long long', now='long long', item=Item)
     cpdef get_next(self, bytes name)
@@ -23,7 +23,7 @@ cdef class Session(Puts):
     cpdef monitor_step(self, bytes name, double timeout, bint opening=*)
     @cython.locals(clock=Clock, collection=QueueCollection, queue=PersistentQueue, stats=ServerStats,
                    began=double, spent='long long')
-    cdef _obtain(self, bytes name, double timeout, bint opening, bint peek, bint timed)
+    cdef _obtain(self, bytes name, double timeout, bint opening, bint peek, bint timed, bint allowed)
     @cython.locals(item=Item, now='long long')
     cdef _fetch(self, PersistentQueue queue, bint opening, bint peek)
     @cython.locals(deadline=double, line=Waiters, waiter=Waiter, queue=PersistentQueue, item=Item)

@@ -23,13 +23,14 @@ class Session(Puts):
 
     # -- get -------------------------------------------------------------------------------------------------------
 
-    def get(self, name, timeout, opening):
+    def get(self, name, timeout, opening, allowed=False):
         """Take one item out, for good or as an open read of this session. -> Item or None.
 
         timeout  int, ms to wait for one; 0 or negative: do not wait
+        allowed  the caller has asked ``check_dequeue``, when the request came (D36)
         """
         self.stats.cmd_get += 1
-        return self._obtain(name, timeout, opening, False, True)
+        return self._obtain(name, timeout, opening, False, True, allowed)
 
     def get_next(self, name):
         """Confirm the oldest open read of that queue and open its next item: what a consumer does again and again, so the
@@ -62,7 +63,7 @@ class Session(Puts):
     def peek(self, name, timeout):
         """Look at the head. -> Item or None."""
         self.stats.cmd_peek += 1
-        return self._obtain(name, timeout, False, True, False)
+        return self._obtain(name, timeout, False, True, False, True)
 
     def monitor(self, name, timeout, most):
         """Yield items as open reads, each as soon as it is there, until ``timeout`` ms have passed, ``most`` are yielded
@@ -93,9 +94,9 @@ class Session(Puts):
         The caller has asked ``check_dequeue``, once, when the request came (D36).
         """
         self.stats.cmd_monitor_get += 1
-        return self._obtain(name, timeout, opening, False, False)
+        return self._obtain(name, timeout, opening, False, False, True)
 
-    def _obtain(self, name, timeout, opening, peek, timed):
+    def _obtain(self, name, timeout, opening, peek, timed, allowed):
         clock = self.clock
         began = clock.monotonic()
         collection = self.collection
@@ -107,7 +108,7 @@ class Session(Puts):
             queue = collection.need(name)
         if queue is None:
             check_name(name)
-        if collection.white_lists and timed:
+        if collection.white_lists and not allowed:
             self.check_dequeue(name)
         if queue is None:
             item = None

@@ -99,7 +99,7 @@ def do_get(session, request):
 
 
 def _get_key(session, key, checked):
-    """Rows 5 to 16 of spec memcache 4.1. -> Item or None. ``checked``: rows 8 to 10 have been looked at."""
+    """Rows 5 to 16 of spec memcache 4.1. -> Item or None. ``checked``: rows 8 to 10 and 13 have been looked at."""
     name = key.name
     if key.abort:
         session.abort(name)
@@ -114,7 +114,7 @@ def _get_key(session, key, checked):
             return None
     if checked:
         # once: what has changed while a key before this one waited does not end the request in the middle (D23)
-        return session.peek(name, key.timeout) if key.peek else session.get(name, key.timeout, key.open)
+        return session.peek(name, key.timeout) if key.peek else session.get(name, key.timeout, key.open, True)
     if not key.peek:
         # row 9 stands between the two checks of open reads
         count = session.open_count(name)
@@ -151,9 +151,12 @@ def _check_keys(session, keys):
         if (key.abort or key.close) and count:
             count -= 1
         if key.fetches():
+            if not (key.peek or key.open):
+                _check_fetch(session, name, False, count)
+            # row 9 stands between the two checks of open reads
             session.check_reads(name)
-            if not key.peek:
-                _check_fetch(session, name, key.open, count)
+            if key.open:
+                _check_fetch(session, name, True, count)
             session.collection.check_readable(name)
             if not key.peek:
                 session.check_dequeue(name)

@@ -8,19 +8,16 @@ they return into replies, see ``model_memcache``. Times are ms: ``now`` never go
 import itertools
 from collections import Counter
 
-from kestrel.deadlines import GATHERED
-
 from support.model_lines import Lines
-from support.model_parts import Client, Item, Queue, Read, Refused
+from support.model_parts import Client, Item, Queue, Refused
+from support.model_reads import OpenReads
 
-# So much later than its timeout an open read goes back; at most 100 ms (D8).
-LATE = round(GATHERED * 1000)
 TICK = 1000             # the period of the background runs, and when the first of them is
 FIRST_TICK = 250
 STRICTNESS = {'up': 1, 'writeavoid': 2, 'readonly': 3, 'quiescent': 4}
 
 
-class Model(Lines):
+class Model(Lines, OpenReads):
     """``server``: the [server] settings that matter, ``configuration``: that of the file."""
 
     def __init__(self, server, configuration, wall):
@@ -40,6 +37,7 @@ class Model(Lines):
         self.timers, self.turns = [], itertools.count()
         self.ready, self.lines = [], {}
         self.queues, self.aliases, self.children = {}, {}, {}
+        self.begin_ids()
         self.numbers = Counter()
         self.stopping = False
         self.announced = self.in_force = self.stored_status or 'up'
@@ -92,12 +90,12 @@ class Model(Lines):
 
     # -- clients ---------------------------------------------------------------------------------------------------
 
-    def connect(self):
+    def connect(self, protocol):
         self.numbers['curr_connections'] += 1
         self.numbers['total_connections'] += 1
         number = self.numbers['curr_connections']
         limits = [self.server['connection_limit_refuse_' + kind] for kind in ('reads', 'writes')]
-        client = Client(number, *[limit is not None and number > limit for limit in limits])
+        client = Client(protocol, number, *[limit is not None and number > limit for limit in limits])
         self.clients.append(client)
         return client
 
@@ -113,10 +111,12 @@ class Model(Lines):
         self.settle()
 
     def disconnect(self, client):
-        """Its open reads go back, the newest first (D7)."""
+        """Its open reads go back, the newest first (D7); those with ids stay open (thrift 4)."""
         client.open = False
         self.clients.remove(client)
         self.numbers['curr_connections'] -= 1
+        if client.protocol.shares_reads:
+            return
         for reads in list(client.reads.values()):
             for queue, those in itertools.groupby(reversed(reads), lambda read: read.queue):
                 self.unremove(queue, list(those))
@@ -301,14 +301,25 @@ class Model(Lines):
         item = queue.items.pop(0)
         queue.taken = item.added
         if opening:
-            queue.numbers['transactions'] += 1
-            timeout = queue.settings['open_transaction_timeout']
-            read = Read(queue, item, None if timeout is None else self.now + timeout)
-            queue.opened.append(read)
-            client.reads.setdefault(name, []).append(read)
-            if timeout is not None:
-                self.look_at(queue, read.due + LATE)
+            self.open(client, queue, item)
         return item
+
+    def monitor(self, client, name, timeout, most, opening, tell):
+        """Items, each as soon as it is there, told one by one: a monitor, a thrift get (memcache 4.4, thrift 3). None
+        for ``most``: no limit of its own. A generator."""
+        limit = self.server['max_open_transactions']
+        ends = self.now + timeout
+        sent = 0
+        while sent != most and client.open_count(name) < limit and not client.gone:
+            if self.in_force == 'quiescent':
+                break
+            item = yield from self.obtain(client, name, ends - self.now, opening)
+            if item is None:
+                break
+            sent += 1
+            tell(item)
+            if timeout and self.now >= ends:
+                break
 
     # -- expiry ----------------------------------------------------------------------------------------------------
 
@@ -346,73 +357,16 @@ class Model(Lines):
             # what it was used for is over at the earliest when the next run begins
             queue.used = in_use
 
-    # -- open reads ------------------------------------------------------------------------------------------------
-
-    def confirm(self, client, name, count):
-        for _ in range(count):
-            read = client.oldest(name)
-            if not read.back:
-                read.queue.opened.remove(read)
-                read.queue.used = True
-
-    def abort(self, client, name):
-        if client.open_count(name):
-            read = client.oldest(name)
-            self.unremove(read.queue, [read])
-
-    def unremove(self, queue, reads):
-        """Open reads go back, given newest first (queues 10, D18)."""
-        reads = [read for read in reads if not read.back]
-        items = []
-        for read in reversed(reads):
-            read.back = True
-            queue.opened.remove(read)
-            items.append(read.item)
-        queue.used = queue.used or bool(items)
-        queue.numbers['canceled_transactions'] += len(items)
-        most = queue.limit('max_deliveries')
-        kept = self.bury(queue, [item for item in items if item.deliveries + 1 >= most])
-        self.put_back(queue, [item for item in items if item in kept or item.deliveries + 1 < most])
-
-    def put_back(self, queue, items):
-        """To the head, in this order."""
-        for item in items:
-            item.deliveries += 1
-        queue.items[:0] = items
-        self.wake(queue.name, len(items))
-
-    def bury(self, queue, items):
-        """Items that were put back too often go to the dead letter queue. -> those that it refuses."""
-        target = queue.settings['dead_letter_queue']
-        refused = []
-        for item in items:
-            if target is None:
-                queue.numbers['discarded'] += 1
-            elif not self.store(self.need(target), item.data, item.flags, 0, moved=True):
-                refused.append(item)
-                continue
-            queue.numbers['dead_letters'] += 1
-        return refused
-
-    def look_at(self, queue, when):
-        if queue.fires is None or when < queue.fires:
-            queue.fires = when
-            self.at(when, self.time_out, queue)
-
-    def time_out(self, queue):
-        """D8: reads that are overdue go back by themselves; their owners keep their places in the lists."""
-        if queue.fires != self.now or queue.deleted:
-            return
-        queue.fires = None
-        timed = [read for read in queue.opened if read.due is not None]
-        due = [read for read in timed if read.due <= self.now]
-        if due:
-            self.unremove(queue, due[::-1])
-        left = [read.due for read in timed if not read.back]
-        if left:
-            self.look_at(queue, min(left) + LATE)
-
     # -- status (queues 11) ----------------------------------------------------------------------------------------
+
+    def ask_status(self, name):
+        """A client's wish."""
+        self.check_admin()
+        if name == 'down':
+            raise Refused('status not allowed')
+        if name not in STRICTNESS:
+            raise Refused('unknown status')
+        self.change_status(name)
 
     def change_status(self, status):
         stricter = STRICTNESS[status] > STRICTNESS[self.announced]

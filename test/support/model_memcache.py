@@ -1,7 +1,7 @@
 """The memcache port for the model test: requests as bytes, and what the model says the replies are (memcache 4, D1).
 
-A protocol is a class with ``handler``, ``refuse`` and a method for each command it has, which returns a Command. The
-text and thrift ports get classes like this one.
+A protocol is a class with ``handler``, ``task`` and a method for each command it has, which returns a Command
+(``model_text``, ``model_thrift``). ``shares_reads``: any connection may end its open reads, which have ids.
 """
 
 from kestrel import __version__
@@ -35,10 +35,12 @@ ABSOLUTE_FROM = 1000000     # seconds
 
 
 class Command:
-    """``request``: bytes; ``steps(model, client)``: a generator that does it to the model; ``quiet``: noreply (D3)."""
+    """``request``: bytes; ``steps(model, client)``: a generator that does it to the model; ``quiet``: noreply (D3);
+    ``shown``: the request for people, str."""
 
-    def __init__(self, request, steps, quiet=False):
+    def __init__(self, request, steps, quiet=False, shown=None):
         self.request = request
+        self.shown = shown or request.decode()[:-2].replace('\r\n', ' | ')
         self.steps = steps
         self.quiet = quiet
 
@@ -71,6 +73,7 @@ class Key:
 class Memcache:
 
     handler = MemcacheHandler
+    shares_reads = False
 
     @staticmethod
     def task(command, model, client):
@@ -88,7 +91,10 @@ class Memcache:
     # -- set -------------------------------------------------------------------------------------------------------
 
     @staticmethod
-    def put(name, data, flags=0, exptime=0, durable=False, noreply=False):
+    def put(name, items, flags=0, exptime=0, durable=False, noreply=False):
+        """Of the first item alone."""
+        data = items[0]
+
         def steps(model, client):
             model.check_writes(client, name)
             expiry = 0
@@ -174,22 +180,15 @@ class Memcache:
 
     def monitor(self, name, seconds, most=None):
         def steps(model, client):
-            limit = model.server['max_open_transactions']
             model.check_reads(client, name)
             if name not in model.queues:
                 model.check_name(name)
             model.check_dequeue(name)
-            ends = model.now + seconds * 1000
-            sent = 0
-            left = limit if most is None else most
-            while sent != left and client.open_count(name) < limit and model.now < ends and not client.gone:
-                if model.in_force == 'quiescent':
-                    break
-                item = yield from model.obtain(client, name, ends - model.now, opening=True)
-                if item is None:
-                    break
-                sent += 1
+
+            def tell(item):
                 client.out += self._value(name, item) + END
+            if seconds > 0:
+                yield from model.monitor(client, name, seconds * 1000, most, True, tell)
             client.out += END
         return Command(b'monitor %b %d%b\r\n' % (name, seconds, b'' if most is None else b' %d' % most), steps)
 
@@ -263,13 +262,7 @@ class Memcache:
             if word is None:
                 client.out += model.announced.upper().encode() + b'\r\n'
                 return
-            model.check_admin()
-            name = word.lower().decode()
-            if name == 'down':
-                raise Refused('status not allowed')
-            if name not in ('up', 'writeavoid', 'readonly', 'quiescent'):
-                raise Refused('unknown status')
-            model.change_status(name)
+            model.ask_status(word.lower().decode())
             client.out += END
         return Command(b'status\r\n' if word is None else b'status %b\r\n' % word, steps)
 
@@ -302,27 +295,28 @@ class Memcache:
         return Command(b'shutdown\r\n', steps)
 
     @staticmethod
-    def fixed(request):
+    def fixed(number):
         """One of ``FIXED``, whose replies no queue changes."""
+        request, answer = FIXED[number % len(FIXED)]
+
         def steps(model, client):
             yield from ()
-            answer = FIXED[request]
             if answer in ERRORS:
                 raise Refused(answer)
             client.out += answer
         return Command(request + b'\r\n', steps)
 
 
-FIXED = {
-    b'version': b'VERSION %b\r\n' % __version__.encode(),
-    b'get': 'queue name required',
-    b'get /': 'queue name required',
-    b'get a/t=x': 'bad timeout',
-    b'monitor a x': 'bad number',
-    b'confirm a x': 'bad number',
-    b'unknown': 'unknown command',
-    b'': 'unknown command',
-    b'cas a 0 0 1 1\r\nx': 'unknown command',
-    b'set a.b 0 0 1\r\nx': 'bad name',
-    b'set a/b 0 0 1\r\nx': 'bad name',
-}
+FIXED = [
+    (b'version', b'VERSION %b\r\n' % __version__.encode()),
+    (b'get', 'queue name required'),
+    (b'get /', 'queue name required'),
+    (b'get a/t=x', 'bad timeout'),
+    (b'monitor a x', 'bad number'),
+    (b'confirm a x', 'bad number'),
+    (b'unknown', 'unknown command'),
+    (b'', 'unknown command'),
+    (b'cas a 0 0 1 1\r\nx', 'unknown command'),
+    (b'set a.b 0 0 1\r\nx', 'bad name'),
+    (b'set a/b 0 0 1\r\nx', 'bad name'),
+]

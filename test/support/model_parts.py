@@ -50,6 +50,7 @@ class Read:
         self.queue = queue
         self.item = item
         self.due = due              # None: it has no timeout
+        self.id = None              # of one of the thrift port
         self.back = False
 
 
@@ -63,7 +64,8 @@ class Wait:
 class Client:
     """A connection: ``reads`` {name: [Read], oldest first}, ``out`` its replies, ``task`` what runs or waits."""
 
-    def __init__(self, number, reads_refused, writes_refused):
+    def __init__(self, protocol, number, reads_refused, writes_refused):
+        self.protocol = protocol
         self.number = number
         self.reads_refused = reads_refused
         self.writes_refused = writes_refused
@@ -76,7 +78,11 @@ class Client:
         self.leaving = self.gone = False
 
     def open_count(self, name):
-        return len(self.reads.get(name, ()))
+        reads = self.reads.get(name, ())
+        if self.protocol.shares_reads:
+            # what went back by itself counts no longer (D55)
+            reads = [read for read in reads if not read.back]
+        return len(reads)
 
     def oldest(self, name):
         """Take the oldest open read of that name out of the list."""

@@ -11,7 +11,7 @@ def model_stats(model):
     for name, queue in model.queues.items():
         if name not in model.aliases:
             prefix = 'queue_%s_' % name.decode()
-            found.update({prefix + key: value for key, value in _queue_stats(model, queue).items()})
+            found.update({prefix + key: value for key, value in queue_stats(model, queue).items()})
     for name, (destinations, numbers) in model.aliases.items():
         prefix = 'queue_%s_' % name.decode()
         found[prefix + 'put_items'] = numbers['put_items']
@@ -20,7 +20,7 @@ def model_stats(model):
     return {key: str(value) for key, value in found.items()}
 
 
-def _queue_stats(model, queue):
+def queue_stats(model, queue):
     found = {key: queue.numbers[key] for key in (
         'total_items', 'expired_items', 'discarded', 'transactions', 'canceled_transactions', 'total_flushes',
         'dead_letters')}

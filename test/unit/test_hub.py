@@ -9,7 +9,7 @@ import gevent.event
 
 from kestrel.hub import Hub, Threads
 
-PATIENCE = 10       # seconds, for what takes none
+PATIENCE = 60       # seconds, for what takes none
 
 
 class ThreadsTest(unittest.TestCase):

@@ -995,6 +995,10 @@ class CloseTest(SpoolTest):
         self.assertEqual((self.records(), self.system.count('write')), ('T1', 2))
 
 
+# Seconds, for what takes none: on a disk that others keep busy a single fsync was seen to take more than two.
+PATIENCE = 60
+
+
 class HubTest(SpoolTest):
     """On gevent's own hub."""
 
@@ -1010,7 +1014,7 @@ class HubTest(SpoolTest):
         begun = time.monotonic()
         journal.add(item())
         self.assertEqual(self.system.count('fsync'), 0)
-        synced.get(timeout=10)
+        synced.get(timeout=PATIENCE)
         self.assertGreaterEqual(time.monotonic() - begun, 0.02)
         self.assertEqual((self.system.count('fsync'), self.fsync_errors), (2, []))
 
@@ -1020,7 +1024,7 @@ class HubTest(SpoolTest):
         self.system.faults['fsync'] = errno.EIO
         journal = self.journal(sync_journal=1000)
         journal.add(item())
-        self.assertEqual(failed.get(timeout=10), 'OSError')
+        self.assertEqual(failed.get(timeout=PATIENCE), 'OSError')
         self.assertEqual(readable(self.read()), 'A[a]')
         journal.delete()
 

@@ -17,9 +17,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from support.driven import Driver, file_text
 from support.model import Model
-from support.model_memcache import FIXED, Key, Memcache
+from support.model_memcache import Key, Memcache
 from support.model_parts import Configuration
 from support.model_stats import model_stats
+from support.model_text import Text
+from support.model_thrift import Thrift, known_reply
 
 LONG = os.environ.get('KESTREL_LONG') == '1'
 SECONDS = 300           # of the long form
@@ -30,7 +32,9 @@ STEPS = 50
 QUEUES = [b'a', b'b', b'a+x', b'a+y', b'late', b'dead', b'mem', b'new']
 ALIASES = [b'all', b'every']
 ILLEGAL = [b'a.b', b'+', b'b+']
-PROTOCOL = Memcache()
+MEMCACHE, TEXT, THRIFT = Memcache(), Text(), Thrift()
+# Who connects, by the number that a step has drawn.
+PROTOCOLS = [MEMCACHE, TEXT, THRIFT, MEMCACHE]
 
 some = st.sampled_from
 numbers = st.integers(0, 3)
@@ -144,7 +148,7 @@ def keys(options):
 one_option = some([(), (), (b'open',), (b'open',), (b'open',), (b'close', b'open'), (b'close',), (b'abort',),
                    (b'abort',), (b'peek',)])
 options = one_option | st.lists(some([b'open', b'close', b'abort', b'peek']), max_size=2, unique=True)
-puts = st.builds(dict, name=put_names, size=some([1, 1, 4, 8]), exptime=some([0, 0, 1, 3, -1]), flags=some([0, 0, 7]),
+puts = st.builds(dict, name=put_names, size=some([1, 1, 4, 8]), more=some([0, 0, 0, 2]), exptime=some([0, 0, 1, 3, -1]), flags=some([0, 0, 7]),
                  durable=some([False, False, False, True]), noreply=some([False] * 6 + [True]))
 plain_puts = st.builds(dict, name=put_names)
 # (name of the protocol's method, its arguments)
@@ -158,7 +162,7 @@ others = st.one_of(
     st.tuples(some(['flush_all', 'flush_all_expired', 'flush_all_expired', 'quit']), st.just(())),
     st.tuples(st.just('status'), st.tuples(some([None, b'Up', b'up', b'WriteAvoid', b'readonly', b'quiescent', b'up',
                                                  b'down', b'sideways']))),
-    st.tuples(st.just('fixed'), st.tuples(some(sorted(FIXED)))))
+    st.tuples(st.just('fixed'), st.tuples(st.integers(0, 10))))
 traffic = st.lists(st.tuples(numbers, plain_puts | plain_puts | puts | reads | reads | reads), min_size=1, max_size=6)
 
 
@@ -175,8 +179,10 @@ class Machine(RuleBasedStateMachine):
     @initialize(data=st.data())
     def begin(self, data):
         self.fixed = {**data.draw(some([{}, SMALL])), 'sync_journal': data.draw(some(['never', 'never', '20ms', 0]))}
-        self.server = data.draw(SERVER)
-        configuration = data.draw(configurations(self.fixed))
+        self.begin_with(data.draw(SERVER), data.draw(configurations(self.fixed)))
+
+    def begin_with(self, server, configuration):
+        self.server = server
         self.driver = Driver(self.server, configuration)
         self.model = Model(self.server, configuration, self.driver.clock.ms)
         self.told(file_text(self.server, configuration))
@@ -204,20 +210,30 @@ class Machine(RuleBasedStateMachine):
     def fail(self, why):
         raise AssertionError('\n'.join(['', *self.script, '', why]))
 
-    def client(self, number):
-        """One of the clients that do not wait; a new one if there is none."""
-        idle = [pair for pair in self.pairs if pair[1].task is None]
-        return idle[number % len(idle)] if idle else self.connected()
+    def client(self, number, word):
+        """One of the clients that do not wait and whose protocol has the command; a new one if there is none."""
+        idle = [pair for pair in self.pairs if pair[1].task is None and hasattr(pair[1].protocol, word)]
+        if idle:
+            return idle[number % len(idle)]
+        protocol = PROTOCOLS[number % len(PROTOCOLS)]
+        return self.connected(protocol if hasattr(protocol, word) else MEMCACHE)
 
-    def connected(self):
-        pair = self.driver.server.connect(PROTOCOL.handler), self.model.connect()
+    def connected(self, protocol):
+        pair = self.driver.server.connect(protocol.handler), self.model.connect(protocol)
         self.pairs.append(pair)
         return pair
 
-    def do(self, number, command):
-        driven, modelled = self.client(number)
-        self.told('client %d: %s' % (modelled.number, command.request.decode()[:-2].replace('\r\n', ' | ')))
-        self.model.run(modelled, PROTOCOL.task(command, self.model, modelled))
+    def do(self, number, word, *arguments, **more):
+        """Run the command of that name on a client."""
+        self.run_on(self.client(number, word), word, *arguments, **more)
+
+    def run_on(self, pair, word, *arguments, **more):
+        driven, modelled = pair
+        command = getattr(modelled.protocol, word)(*arguments, **more)
+        if callable(command):
+            command = command(self.model)
+        self.told('client %d, %s: %s' % (modelled.number, type(modelled.protocol).__name__.lower(), command.shown))
+        self.model.run(modelled, modelled.protocol.task(command, self.model, modelled))
         driven.send(command.request)
         self.compare()
 
@@ -225,6 +241,8 @@ class Machine(RuleBasedStateMachine):
         for driven, modelled in list(self.pairs):
             got, expected = self.driver.known_reply(driven.replies()), modelled.out
             modelled.out = b''
+            if modelled.protocol is THRIFT:
+                got = known_reply(got)
             if got:
                 self.told('        -> client %d: %r' % (modelled.number, got))
             if got != expected:
@@ -258,7 +276,7 @@ class Machine(RuleBasedStateMachine):
         for name in sorted(self.model.queues):
             while self.model.queues[name].items and name not in self.model.aliases:
                 before = len(self.script)
-                self.do(0, PROTOCOL.get([Key(name, (), None)]))
+                self.do(0, 'get', [Key(name, (), None)])
                 if b'SERVER_ERROR' in self.script[-1].encode() or len(self.script) == before + 1:
                     break
             self.compare()
@@ -271,14 +289,20 @@ class Machine(RuleBasedStateMachine):
             if isinstance(request, dict):
                 self.put(number, **request)
             else:
-                self.do(number, getattr(PROTOCOL, request[0])(*request[1]))
+                self.do(number, request[0], *request[1])
 
-    def put(self, number, name, size=1, **more):
-        """Each item has data of its own."""
-        self.items += 1
+    def put(self, number, name, size=1, more=0, **others):
+        """Each item has data of its own. ``more``: further ones, where the protocol puts several at once."""
+        if self.fixed['sync_journal'] == 0 and others.get('exptime'):
+            # those that wait for the fsync of the first are not yet in the queue, so a put does not sweep them away
+            more = 0
+        items = []
+        for _ in range(1 + more):
+            self.items += 1
+            items.append((b'%d' % self.items).ljust(size, b'.'))
         if name in self.model.aliases:
-            more.pop('durable', None)
-        self.do(number, PROTOCOL.put(name, (b'%d' % self.items).ljust(size, b'.'), **more))
+            others.pop('durable', None)
+        self.do(number, 'put', name, items, **others)
 
     @rule(requests=traffic)
     def serve_more(self, requests):
@@ -293,14 +317,16 @@ class Machine(RuleBasedStateMachine):
         if self.fixed['sync_journal'] == 0:
             # what one key moves to another queue arrives there only after an fsync
             several = several[:1]
-        self.do(number, PROTOCOL.get(several, word))
+        memcache = [pair for pair in self.pairs if pair[1].protocol is MEMCACHE and pair[1].task is None]
+        pair = memcache[number % len(memcache)] if memcache else self.connected(MEMCACHE)
+        self.run_on(pair, 'get', several, word)
 
     @rule(number=numbers, command=others)
     def do_another(self, number, command):
         word, arguments = command
         if word == 'fixed' and self.model.in_force in ('readonly', 'quiescent'):
             return
-        self.do(number, getattr(PROTOCOL, word)(*arguments))
+        self.do(number, word, *arguments)
 
     @rule(number=numbers, data=st.data())
     def reload(self, number, data):
@@ -308,14 +334,10 @@ class Machine(RuleBasedStateMachine):
             self.reload_nonsense(number, data.draw(some(BAD)))
             return
         configuration = data.draw(configurations(self.fixed))
-        if any([modelled.task is not None for _, modelled in self.pairs]):
-            # whether a white list holds for the later keys of a get that waits, or steps of a monitor, is not said
-            for settings_of in (configuration.default, *configuration.queues.values()):
-                settings_of.pop('white_list_client_id_for_dequeue', None)
         self.driver.write(configuration)
         self.told('the configuration file is now:\n' + file_text({}, configuration))
         before = self.model.configuration
-        self.do(number, PROTOCOL.reload(configuration))
+        self.do(number, 'reload', configuration)
         self.driver.write(self.model.configuration)
         if self.model.configuration is before:
             self.told('... and what it was before')
@@ -323,16 +345,17 @@ class Machine(RuleBasedStateMachine):
     def reload_nonsense(self, number, text):
         self.driver.write(text)
         self.told('the configuration file is now:\n' + text)
-        self.do(number, PROTOCOL.reload(None))
+        self.do(number, 'reload', None)
         self.driver.write(self.model.configuration)
         self.told('... and what it was before')
 
     # -- clients, time, the process --------------------------------------------------------------------------------
 
-    @rule()
-    def connect(self):
-        if len(self.pairs) < 4:
-            self.told('client %d connects' % self.connected()[1].number)
+    @rule(number=numbers)
+    def connect(self, number):
+        if len(self.pairs) < 5:
+            protocol = PROTOCOLS[number]
+            self.told('client %d connects, %s' % (self.connected(protocol)[1].number, type(protocol).__name__.lower()))
 
     @rule(number=numbers, gone=st.booleans())
     def leave(self, number, gone):
@@ -381,7 +404,7 @@ class Machine(RuleBasedStateMachine):
         self.start()
 
     def shutdown(self, number):
-        self.do(number, PROTOCOL.shutdown())
+        self.do(number, 'shutdown')
         self.told('1 s passes')
         self.model.advance(1000)
         self.driver.advance(1)
@@ -389,6 +412,140 @@ class Machine(RuleBasedStateMachine):
         if self.model.stopping:
             self.told('the server is started again')
             self.begin_again()
+
+
+class Script(Machine):
+    """Fixed steps through the same machine: what random ones meet seldom, whatever hypothesis is installed."""
+
+    def __init__(self, queues, aliases=None, **server):
+        super().__init__()
+        self.fixed = {'sync_journal': 'never'}
+        configuration = Configuration(self.fixed, queues, aliases or {})
+        self.begin_with({'max_open_transactions': 3, 'expiration_timer_frequency': None,
+                         'status_change_grace_period': 0, 'connection_limit_refuse_reads': None,
+                         'connection_limit_refuse_writes': None, 'remote_admin': True, **server}, configuration)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *failure):
+        if kind is None:
+            self.teardown()
+        else:
+            self.driver.__exit__()
+
+    def on(self, protocol, word, *arguments, **more):
+        """A command of the first client of that protocol that does not wait."""
+        found = [pair for pair in self.pairs if pair[1].protocol is protocol and pair[1].task is None]
+        self.run_on(found[0] if found else self.connected(protocol), word, *arguments, **more)
+        self.statistics()
+
+    def get(self, protocol, *options):
+        self.on(protocol, 'get', [Key(b'a', options, None)])
+
+    def load(self, queues, aliases=None):
+        self.load_file(MEMCACHE, Configuration(self.fixed, queues, aliases or {}))
+        self.statistics()
+
+    def load_file(self, protocol, configuration):
+        self.driver.write(configuration)
+        self.told('the configuration file is now:\n' + file_text({}, configuration))
+        self.on(protocol, 'reload', configuration)
+
+    def end_connection(self, protocol, gone):
+        numbers_of = [number for number, pair in enumerate(self.pairs) if pair[1].protocol is protocol]
+        self.leave(number=numbers_of[0], gone=gone)
+        self.statistics()
+
+
+class ScriptTest(unittest.TestCase):
+
+    def test_a_reload_keeps_how_often_waiting_items_were_delivered(self):
+        for protocol in MEMCACHE, TEXT, THRIFT:
+            queues = {b'a': {'max_deliveries': 2, 'dead_letter_queue': b'dead'}}
+            with self.subTest(protocol=type(protocol).__name__), Script(queues) as script:
+                script.on(MEMCACHE, 'put', b'a', [b'1'])
+                for _ in range(2):
+                    self.open_and_put_back(script, protocol)
+                    script.load(queues)
+                self.assertEqual([item.data for item in script.model.queues[b'dead'].items], [b'1'])
+
+    def test_a_reload_keeps_how_often_open_items_were_delivered(self):
+        for protocol in MEMCACHE, TEXT, THRIFT:
+            queues = {b'a': {'max_deliveries': 2}}
+            with self.subTest(protocol=type(protocol).__name__), Script(queues) as script:
+                script.on(MEMCACHE, 'put', b'a', [b'1'])
+                self.open_and_put_back(script, protocol)
+                script.get(protocol, *self.opening(protocol))
+                script.load({b'a': {'max_deliveries': 3}})
+                script.load(queues)
+                self.put_back(script, protocol)
+                self.assertEqual(script.model.queues[b'a'].numbers['discarded'], 1)
+
+    def test_a_child_that_an_alias_masks_gets_its_copy(self):
+        for protocol in MEMCACHE, TEXT, THRIFT:
+            with self.subTest(protocol=type(protocol).__name__), Script({b'a': {}, b'a+x': {}}) as script:
+                masked = {b'a+x': [b'new']}
+                script.load({b'a': {}, b'a+x': {}}, masked)
+                script.on(protocol, 'put', b'a', [b'1'])
+                script.load({b'a': {}, b'a+x': {}})
+                script.on(protocol, 'get', [Key(b'a+x', (), None)])
+                self.assertNotIn(b'new', script.model.queues)
+
+    def test_what_a_connection_held_open_goes_back_in_its_order(self):
+        for protocol in MEMCACHE, TEXT:
+            for gone in False, True:
+                with self.subTest(protocol=type(protocol).__name__, gone=gone), Script({b'a': {}}) as script:
+                    for number in range(3):
+                        script.on(THRIFT, 'put', b'a', [b'%d' % number])
+                    script.on(protocol, 'monitor', b'a', 1)
+                    script.end_connection(protocol, gone)
+                    script.on(THRIFT, 'monitor', b'a', 0)
+
+    def test_reads_with_ids_outlive_their_connection(self):
+        """Until their time is over: then they go back in their order; before that whoever has the id confirms."""
+        with Script({b'a': {}}) as script:
+            script.on(TEXT, 'put', b'a', [b'1', b'2', b'3'])
+            script.on(THRIFT, 'monitor', b'a', 0)
+            script.end_connection(THRIFT, True)
+            script.on(THRIFT, 'confirm', b'a', 1)
+            script.advance(seconds=1)
+            script.get(MEMCACHE)
+            script.advance(seconds=2)
+            script.statistics()
+            self.assertEqual([item.data for item in script.model.queues[b'a'].items], [b'2', b'3'])
+
+    def test_items_that_have_expired_make_room_for_those_behind_them(self):
+        """Each item of a put is a put: it sweeps before it stores (queues 5)."""
+        for protocol in TEXT, THRIFT:
+            with self.subTest(protocol=type(protocol).__name__), Script({b'a': {'max_items': 2}}) as script:
+                script.on(protocol, 'put', b'a', [b'1', b'2', b'3'], exptime=-1)
+                self.assertEqual([item.data for item in script.model.queues[b'a'].items], [b'3'])
+
+    def test_an_open_read_is_seen_before_the_status(self):
+        """Of one key and of several (memcache 4.1 rows 8 and 9)."""
+        for keys_of in [b'a'], [b'a', b'b'], [b'b', b'a']:
+            with self.subTest(keys=keys_of), Script({b'a': {}, b'b': {}}) as script:
+                script.on(MEMCACHE, 'put', b'a', [b'1'])
+                script.get(MEMCACHE, b'open')
+                script.on(TEXT, 'status', b'quiescent')
+                script.on(MEMCACHE, 'get', [Key(name, (), None) for name in keys_of])
+
+    @staticmethod
+    def opening(protocol):
+        """The options of a get that leaves its item open."""
+        return () if protocol is TEXT else (b'open',)
+
+    def open_and_put_back(self, script, protocol):
+        script.get(protocol, *self.opening(protocol))
+        self.put_back(script, protocol)
+
+    @staticmethod
+    def put_back(script, protocol):
+        if protocol is TEXT:
+            script.end_connection(TEXT, False)
+        else:
+            script.get(protocol, b'abort')
 
 
 class ModelTest(unittest.TestCase):

@@ -342,7 +342,7 @@ class HubTest(SpoolTest):
         before = descriptors(self.folder)
         for journal in journals:
             journal.add(item())
-        self.assertTrue(done.wait(timeout=10), len(self.fsyncs))
+        self.assertTrue(done.wait(timeout=60), len(self.fsyncs))
         self.assertEqual((self.fsync_errors, self.log.lines), ([], []))
         self.assertEqual(descriptors(self.folder), before)
         for journal in journals:

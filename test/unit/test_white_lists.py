@@ -79,3 +79,17 @@ class WhiteListTest(unittest.TestCase):
         self.closes(b'set new 0 0 1\r\na\r\n', refused(b'new'))
         self.world.collection.configure(FakeConfig())
         self.stays(b'set new 0 0 1\r\na\r\n', STORED)
+
+    def test_what_waits_is_asked_once(self):
+        """When the request arrives: a reload during the wait counts for the next one (D36)."""
+        for request, after in ((b'get a/t=1000 out', END), (b'monitor out 1', END + END)):
+            with self.subTest(request):
+                self.world = World()
+                self.addCleanup(self.world.hub.close)
+                client = self.world.client()
+                client.begin(request + b'\r\n')
+                self.world.collection.configure(FakeConfig({b'out': TAKE}))
+                self.stays(b'set out 0 0 1\r\na\r\n', STORED)
+                self.world.hub.advance(1)
+                self.assertEqual(client.connection.replies(), b'VALUE out 0 1\r\na\r\n' + after)
+                self.closes(b'get out\r\n', refused(b'out'))
