@@ -16,8 +16,8 @@ cdef class Connection:
     cdef public object address
     cdef ServerStats stats
     cdef TransportStats transport
-    cdef readonly long long received
-    cdef readonly long long sent
+    cdef readonly long long received_bytes
+    cdef readonly long long sent_bytes
     cdef Clock clock
     cdef object budget
     cdef double idle_limit

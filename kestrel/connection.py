@@ -44,7 +44,7 @@ class Connection:
     leaving      bool: the client's FIN is known, or the server stops: no wait goes on (D61)
     gone         bool: the client cannot be answered any more (RST, or cut off)
     lingers      bool: closed because of an error that the client must get to read
-    received, sent   bytes; ``transport``: stats.TransportStats that counts them, too
+    received_bytes, sent_bytes   so far; ``transport``: stats.TransportStats that counts them, too
     """
 
     def __init__(self, sock, address, stats, clock, budget, idle_limit, transport=None):
@@ -54,8 +54,8 @@ class Connection:
         self.address = address
         self.stats = stats
         self.transport = transport or TransportStats()
-        self.received = 0
-        self.sent = 0
+        self.received_bytes = 0
+        self.sent_bytes = 0
         self.clock = clock
         self.budget = budget            # block_budget.BlockBudget
         self.idle_limit = idle_limit    # seconds, 0 = none (client_timeout)
@@ -157,12 +157,12 @@ class Connection:
         return data
 
     def _count_received(self, size):
-        self.received += size
+        self.received_bytes += size
         self.transport.received_bytes += size
         self.stats.bytes_read += size
 
     def _count_sent(self, size):
-        self.sent += size
+        self.sent_bytes += size
         self.transport.sent_bytes += size
         self.stats.bytes_written += size
 

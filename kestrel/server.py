@@ -186,8 +186,8 @@ class KestrelServer:
             transport.connections -= 1
             transport.closes += 1
             transport.connection_duration.add(int((self.clock.monotonic() - began) * 1000))
-            transport.connection_received_bytes.add(connection.received)
-            transport.connection_sent_bytes.add(connection.sent)
+            transport.connection_received_bytes.add(connection.received_bytes)
+            transport.connection_sent_bytes.add(connection.sent_bytes)
             if trace:
                 self.log.info('session ends: %s', address)
             if not self.connections:
