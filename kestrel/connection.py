@@ -44,7 +44,7 @@ class Connection:
     leaving      bool: the client's FIN is known, or the server stops: no wait goes on (D61)
     gone         bool: the client cannot be answered any more (RST, or cut off)
     lingers      bool: closed because of an error that the client must get to read
-    received_bytes, sent_bytes   int; ``transport``: stats.TransportStats that counts them, too
+    received_bytes, sent_bytes   so far; ``transport``: stats.TransportStats that counts them, too
     """
 
     def __init__(self, sock, address, traffic, clock, budget, idle_limit, transport=None):

@@ -116,7 +116,7 @@ class Handler(pywsgi.WSGIHandler):
         size = 0
         found = {}
         while True:
-            line = self.rfile.readline(LARGEST_HEAD)
+            line = self.rfile.readline(LARGEST_HEAD + 1)
             size += len(line)
             if size > LARGEST_HEAD or len(lines) > MOST_HEADERS:
                 raise Refused('431 Request Header Fields Too Large', 'the headers are larger than %d bytes, or more'

@@ -54,7 +54,7 @@ class AdminPortTest(unittest.TestCase):
     def setUpClass(cls):
         cls.lease = PortLease()
         cls.addClassCleanup(cls.lease.release)
-        config = admin_config(cls.lease.port, stats_filters='q/.*')
+        config = admin_config(cls.lease.port, stats_filters='q/.*', http_backlog=1000)
         config['aliases'] = {'both': {'destination_queues': ['one', 'two']}}
         cls.server = cls.enterClassContext(Server(config))
         cls.admin = Admin(cls.lease.port)
