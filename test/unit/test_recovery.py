@@ -7,7 +7,7 @@ import random
 from kestrel.errors import StartError
 from kestrel.item import Item
 from kestrel.journal import recovery
-from kestrel.journal.record import BLOCK, CONFIRM_REMOVE, UNREMOVE, addition, addx_header, xid_record
+from kestrel.journal.record import CONFIRM_REMOVE, UNREMOVE, addition, addx_header, xid_record
 from support.clock import THEN
 from support.spool import SpoolTest
 
@@ -112,16 +112,6 @@ class ScanTest(RecoveryTest):
 
 
 class RecoverTest(RecoveryTest):
-
-    def test_others_may_run_before_each_block(self):
-        size = 3 * BLOCK // 2
-        self.write('q.1', add(b'1'))
-        self.write('q', add(b'x' * size) + add(b'2'))
-        pauses = []
-        recovered = recovery.recover(self.disk, self.clock, self.logger, self.scan()[b'q'], 1 << 27,
-                                     pause=lambda: pauses.append(1))
-        self.assertEqual([len(item.data) for item in recovered.items], [1, size, 1])
-        self.assertGreaterEqual(len(pauses), 3)
 
     def test_example(self):
         self.assertEqual(len(EXAMPLE), 107)
