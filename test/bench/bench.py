@@ -26,13 +26,14 @@ import size  # noqa: E402
 import speed  # noqa: E402
 import syncing  # noqa: E402
 import tables  # noqa: E402
+import watching  # noqa: E402
 from servers import BenchError, Kestrel, Memcached, Redis, raise_file_limit  # noqa: E402
 
 SPEED_NAMES = [row.name for row in speed.ROWS]
 MEASUREMENTS = {**size.MEASUREMENTS, **restart.MEASUREMENTS, **syncing.MEASUREMENTS, **backlog.MEASUREMENTS,
-                **neighbours.MEASUREMENTS, **policies.MEASUREMENTS}
+                **neighbours.MEASUREMENTS, **policies.MEASUREMENTS, **watching.MEASUREMENTS}
 # those whose scale is that of size
-BY_SIZE = {**size.MEASUREMENTS, **policies.MEASUREMENTS}
+BY_SIZE = {**size.MEASUREMENTS, **policies.MEASUREMENTS, **watching.MEASUREMENTS}
 ALL_NAMES = SPEED_NAMES + list(MEASUREMENTS)
 
 

@@ -1,15 +1,12 @@
-"""What policies cost: fanout, a server with many queues, aliases and all policies, expiry, time-outs, statistics."""
-import contextlib
+"""What policies cost: fanout, a server with many queues, aliases and all policies, expiry, time-outs."""
 import os
-import socket
-import threading
 import time
 
 from figures import median, paired_ratios
 from load import new_seed
 from neighbours import LEAST, SECOND, Probe, compare, wait_until
 from restart import PEEK, journal_of
-from servers import ANSWER_SECONDS, BenchError
+from servers import BenchError
 from size import finding, put_and_get, warm_up
 
 KB = 1024
@@ -22,10 +19,7 @@ LAST = ('[queues]\n[[expired]]\nexpire_to_queue = none\n'
 POLICIES_TARGET = 0.952     # puts with / without, which is 1.05 x their cost
 EMPTY_QUEUES_SECONDS = 2
 SWEEP_EVERY = 5             # seconds
-STATS_TARGET = 0.95
-STATS_MS = 20
 TIMEOUT_TARGET = 2          # a timer of 10 000 costs twice one of 100: log n
-WATCHED_SECONDS = 10
 
 EVERY_POLICY = {
     'max_items': 100_000_000, 'max_size': '100GB', 'max_item_size': '100MB', 'max_age': '7d',
@@ -72,11 +66,11 @@ def policies(generator, new_server, scale):
     return findings
 
 
-def crowd(generator, new_server, scale, settings):
+def crowd(generator, new_server, scale, settings, admin=False):
     """A server that has many queues, which are empty, and aliases."""
     names = '\n'.join(f'[[alias{number}]]\ndestination_queues = many{number}, many{number + 1}'
                       for number in range(ALIASES))
-    server = new_server(settings=settings, sections=f'{LAST}[aliases]\n{names}\n')
+    server = new_server(settings=settings, sections=f'{LAST}[aliases]\n{names}\n', admin=admin)
     create = {'count': scale.queues, 'size': 10, 'connections': 4, 'queues': scale.queues, 'queue': 'many',
               'seed': new_seed()}
     generator.run(server, mode='put', **create)
@@ -149,78 +143,5 @@ def timeouts(generator, new_server, scale):
                     shown=f'{median(costs[scale.connections]):.1f} / {median(costs[few]):.1f} us')]
 
 
-class Poller(threading.Thread):
-    """Asks for all statistics once a second; `with` runs it. `asked`: when, ns."""
-
-    def __init__(self, server):
-        super().__init__(daemon=True)
-        self.asked = []
-        self._server = server
-        self._ended = threading.Event()
-        self._failure = None
-
-    def __enter__(self):
-        self.start()
-        return self
-
-    def __exit__(self, kind, *_):
-        self._ended.set()
-        self.join()
-        if kind is None and self._failure:
-            raise self._failure
-
-    def _fetch(self):
-        """Reads the reply and looks at its end only: the processor is for the server and the load generator."""
-        end = b''
-        with socket.create_connection(('127.0.0.1', self._server.port), timeout=ANSWER_SECONDS) as connection:
-            connection.sendall(b'stats\r\n')
-            while not end.endswith(b'\r\nEND\r\n'):
-                more = connection.recv(1 << 20)
-                if not more:
-                    raise BenchError(f'{self._server.name}: stats ends with {end!r}')
-                end = (end + more)[-7:]
-
-    def run(self):
-        try:
-            while not self._ended.is_set():
-                self.asked.append(time.monotonic_ns())
-                self._fetch()
-                self._ended.wait(max(0, 1 - (time.monotonic_ns() - self.asked[-1]) / SECOND))
-        except (BenchError, OSError) as error:
-            self._failure = error
-
-
-def polled(generator, new_server, scale):
-    """Throughput of others while `stats` of many queues is asked for each second, and how long they wait for it."""
-    server = crowd(generator, new_server, scale, {})
-    without, beside = [], []
-    for number in range(max(scale.rounds, 3) * 2):
-        for is_polled in (False, True) if number % 2 else (True, False):
-            with Poller(server) if is_polled else contextlib.nullcontext():
-                (beside if is_polled else without).append(put_and_get(generator, server, scale.work * 2))
-    findings = []
-    for index, what in enumerate(('put', 'get')):
-        ratios = paired_ratios([pair[index] for pair in beside], [pair[index] for pair in without])
-        findings.append(finding(f'{what} while stats of {scale.queues:,} queues are asked for each second / while not',
-                                round(median(ratios), 3), 'x', at_least=STATS_TARGET, ratios=ratios))
-    findings.append(longest_wait(generator, server, scale))
-    return findings
-
-
-def longest_wait(generator, server, scale):
-    with Probe(generator, server) as probe:
-        time.sleep(1)
-        quiet = time.monotonic_ns()
-        time.sleep(WATCHED_SECONDS)
-        with Poller(server) as poller:
-            time.sleep(WATCHED_SECONDS)
-    longest = [max(probe.latencies(asked, asked + SECOND)) for asked in poller.asked[:WATCHED_SECONDS - 1]]
-    before = [max(probe.latencies(quiet + number * SECOND, quiet + (number + 1) * SECOND))
-              for number in range(WATCHED_SECONDS - 1)]
-    return finding(f'longest wait of another client in a second with stats of {scale.queues:,} queues, median',
-                   round(median(longest), 2), 'ms', at_most=STATS_MS,
-                   shown=f'{median(before):.1f} without; longest of all {max(longest):.1f} and {max(before):.1f}')
-
-
 MEASUREMENTS = {'fanout': fanout, 'policies': policies, 'empty': many_empty, 'expiring': expiring,
-                'timeouts': timeouts, 'polled': polled}
+                'timeouts': timeouts}

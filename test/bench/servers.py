@@ -31,7 +31,7 @@ status_file = {folder}/status
 [default]
 {default}
 [admin]
-http_port = none
+http_port = {admin_port}
 [logging]
 level = WARNING
 {sections}"""
@@ -236,12 +236,13 @@ class Kestrel(Server):
     """`tree` is the folder that holds the package, `python` the interpreter.
 
     `settings`: those of [default] that differ, `server` and `sections`: more lines of [server] and more sections;
-    `fill(spool)` writes journals into the spool before the first start.
+    `fill(spool)` writes journals into the spool before the first start; with `admin` it has its admin port open.
     """
 
     protocol = 'kestrel'
 
-    def __init__(self, name, folder, tree, python, settings=None, fill=None, server='', sections=''):
+    def __init__(self, name, folder, tree, python, settings=None, fill=None, server='', sections='',
+                 admin=False):
         super().__init__(name, folder)
         self.tree = tree
         self.python = python
@@ -249,6 +250,7 @@ class Kestrel(Server):
         # an older tree that is compared may have none
         self.text_port = free_port() if os.path.exists(os.path.join(tree, 'kestrel/handlers/text.py')) else None
         self.thrift_port = free_port() if os.path.exists(os.path.join(tree, 'kestrel/handlers/thrift.py')) else None
+        self.admin_port = free_port() if admin else None
         self._settings = {'sync_journal': 'never', **(settings or {})}
         self._fill = fill
         self._server = server
@@ -265,7 +267,7 @@ class Kestrel(Server):
         with open(config, 'w') as file:
             file.write(KESTREL_CONFIG.format(
                 port=self.port, text_port=self.text_port or 'none', thrift_port=self.thrift_port or 'none',
-                folder=self.folder, default=default, server=self._server, sections=self._sections))
+                admin_port=self.admin_port or 'none', folder=self.folder, default=default, server=self._server, sections=self._sections))
         return [self.python, '-m', 'kestrel', '-f', config]
 
     def environment(self):
