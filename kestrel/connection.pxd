@@ -1,6 +1,7 @@
 cimport cython
 
 from kestrel.clock cimport Clock
+from kestrel.socket_calls cimport receive, send
 from kestrel.stats cimport Traffic, TransportStats
 from kestrel.waiters cimport Waiter
 
@@ -26,8 +27,7 @@ cdef class Connection:
     cdef readonly object greenlet
     cdef object to_hub
     cdef object to_client
-    cdef object receive
-    cdef object send
+    cdef int descriptor
     cdef int state
     cdef bint input_ended
     cdef public bint leaving

@@ -5,6 +5,7 @@ either switches to the greenlet that waits for input or, while that is busy wait
 reader, takes in what arrives and notices the end of the input (D32).
 """
 
+import os
 import socket
 
 import gevent
@@ -37,6 +38,11 @@ COMMITTING = 4              # an fsync
 READ = 1
 WRITE = 2
 
+# One system call each. The compiled module has them from socket_calls.pxd; written like this, Cython sees no second
+# definition (gevent does the same).
+globals()['receive'] = os.read
+globals()['send'] = os.write
+
 
 class Connection:
     """A client's socket, its replies not yet sent and its greenlet's waits.
@@ -49,8 +55,7 @@ class Connection:
 
     def __init__(self, sock, address, traffic, clock, budget, idle_limit, transport=None):
         self.sock = sock
-        self.receive = sock.recv
-        self.send = sock.send
+        self.descriptor = sock.fileno()
         self.address = address
         self.traffic = traffic          # stats.Traffic
         self.transport = transport or TransportStats()
@@ -73,7 +78,7 @@ class Connection:
         self.kept = b''
         self.out = []
         self.out_size = 0
-        self.reader = self.loop.io(sock.fileno(), READ)
+        self.reader = self.loop.io(self.descriptor, READ)
         self.reading = True
         self.reader.start(self._readable)
         self.alarm = None               # wakes a parked greenlet
@@ -145,7 +150,7 @@ class Connection:
     def _receive(self, size):
         """One recv. -> bytes, empty at the end of the input; None if there is nothing yet."""
         try:
-            data = self.receive(size)
+            data = receive(self.descriptor, size)
         except BlockingIOError:
             return None
         except OSError:
@@ -300,7 +305,7 @@ class Connection:
         if self.gone:
             return False
         try:
-            sent = self.send(data)
+            sent = send(self.descriptor, data)
         except BlockingIOError:
             sent = 0
         except OSError:
@@ -313,7 +318,7 @@ class Connection:
         return True
 
     def _flush_slowly(self, rest):
-        writer = self.loop.io(self.sock.fileno(), WRITE)
+        writer = self.loop.io(self.descriptor, WRITE)
         writer.start(self._writable)
         try:
             while rest and not self.gone:
@@ -323,7 +328,7 @@ class Connection:
                 if self.gone:
                     break
                 try:
-                    sent = self.send(rest)
+                    sent = send(self.descriptor, rest)
                 except BlockingIOError:
                     continue
                 except OSError:
@@ -392,6 +397,7 @@ class Connection:
             if self.alarm is not None:
                 self.alarm.close()
             self.sock.close()
+            self.descriptor = -1
             # The callbacks of the watchers are bound to this object, which is bound to the greenlet. No cycle may
             # be left: the collector does not look at what has grown old.
             self.greenlet = self.to_client = self.reader = self.alarm = self.idle_timer = None
