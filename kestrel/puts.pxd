@@ -31,6 +31,14 @@ cdef class Puts(Access):
     @cython.locals(collection=QueueCollection, clock=Clock, queue=PersistentQueue, began=double, stored='long long',
                    count='long long')
     cpdef put_until_refused(self, bytes name, list items, long long expiry, list commits)
+    @cython.locals(collection=QueueCollection)
+    cpdef bint may_put_together(self, bytes name) except -1
+    @cython.locals(stats=ServerStats, queue=PersistentQueue, answers=list, commits=list, began=double,
+                   done=Py_ssize_t, count='long long')
+    cpdef list put_together(self, bytes name, list items)
+    cdef tuple _put_next(self, PersistentQueue queue, list items, long long expiry)
+    @cython.locals(stats=ServerStats, spent='long long')
+    cdef _count_puts(self, PersistentQueue queue, double began, long long count)
     cpdef wait_for_all(self, list commits, error)
     @cython.locals(stats=ServerStats, spent='long long')
     cdef _count_put(self, PersistentQueue queue, double began, long long stored)

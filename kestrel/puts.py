@@ -130,11 +130,7 @@ class Puts(Access):
             if self.services.stopping:
                 break
             began = clock.monotonic()
-            left = items[stored:] if stored else items
-            count, commit = queue.put_many(left, expiry)
-            while count < 0:
-                self.connection.pause()
-                count, commit = queue.put_many(left, expiry)
+            count, commit = self._put_next(queue, items[stored:] if stored else items, expiry)
             if count == 0:
                 break
             stored += count
@@ -144,6 +140,57 @@ class Puts(Access):
             else:
                 commits += [(commit, queue, began)] * count
         return stored
+
+    def may_put_together(self, name):
+        """True if nothing is to be asked for each put to this queue, see ``put_together``."""
+        collection = self.collection
+        return (name in collection.queues and name not in collection.routed and not collection.white_lists
+                and not self.services.stopping)
+
+    def put_together(self, name, items):
+        """Store the items of requests that came together, without flags and expiry, each as ``put`` does: by one write
+        where nothing stands against it, and all of them before the first fsync is waited for.
+        -> list, for each item: true, false if the queue refuses it, or the JournalError
+
+        items  list of bytes
+        """
+        stats = self.stats
+        queue = self.collection.queues[name]
+        answers = []
+        commits = []
+        while len(answers) < len(items):
+            done = len(answers)
+            began = self.clock.monotonic()
+            try:
+                count, commit = self._put_next(queue, items[done:] if done else items, 0)
+            except JournalError as error:
+                stats.cmd_set += 1
+                answers.append(error)
+                continue
+            stats.cmd_set += max(count, 1)
+            if count == 0:
+                answers.append(False)
+                continue
+            answers += [True] * count
+            if commit is None:
+                self._count_puts(queue, began, count)
+            else:
+                commits.append((commit, began, done, count))
+        for commit, began, first, count in commits:
+            self.connection.wait_for(commit)
+            if commit.error is None:
+                self._count_puts(queue, began, count)
+            else:
+                answers[first:first + count] = [JournalError(commit.error.why, commit.error.full)] * count
+        return answers
+
+    def _put_next(self, queue, items, expiry):
+        """As PersistentQueue.put_many, but it comes back as often as that takes."""
+        count, commit = queue.put_many(items, expiry)
+        while count < 0:
+            self.connection.pause()
+            count, commit = queue.put_many(items, expiry)
+        return count, commit
 
     def _put_to_several(self, name, data, flags, expiry, durable, began):
         """A put to a fanout parent or an alias. -> false if the parent, or a destination of the alias, refuses it.
@@ -225,6 +272,15 @@ class Puts(Access):
         spent = int((self.clock.monotonic() - began) * 1000000)
         stats.set_latency_usec.add(spent)
         if queue is not None:
+            queue.stats.set_latency_usec.add(spent)
+
+    def _count_puts(self, queue, began, count):
+        """As ``_count_put``, of so many puts of one item each that were done together."""
+        stats = self.stats
+        stats.total_items += count
+        spent = int((self.clock.monotonic() - began) * 1000000)
+        for _ in range(count):
+            stats.set_latency_usec.add(spent)
             queue.stats.set_latency_usec.add(spent)
 
     def _put_in_steps(self, queue, data, flags, expiry, durable):

@@ -33,11 +33,13 @@ class Handler:
                         if parser.block != self.block:
                             self._note_block()
                         ran += 1
-                        if ran % TURN == 0:
+                        if ran >= TURN:
+                            ran = 0
                             connection.pause()
                         if connection.gone:
                             return False
                         reply = self.run()
+                        ran += parser.together
                         if reply is not None:
                             connection.write(reply)
                     return not connection.gone

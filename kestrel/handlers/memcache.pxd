@@ -7,6 +7,7 @@ from kestrel.session cimport Session
 cdef dict COMMANDS
 cdef bytes STORED
 cdef bytes NOT_STORED
+cdef int TOGETHER
 
 
 cdef class MemcacheHandler(Handler):
@@ -15,5 +16,6 @@ cdef class MemcacheHandler(Handler):
     cpdef run(self)
 
 
-@cython.locals(name=bytes, word=bytes, expiry='long long', flags='unsigned int')
+@cython.locals(name=bytes, words=list, word=bytes, more=list, expiry='long long', flags='unsigned int')
 cpdef do_set(Session session, MemcacheParser request)
+cdef _put_together(Session session, bytes name, list items)

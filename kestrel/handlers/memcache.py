@@ -20,6 +20,7 @@ DELETED = b'DELETED\r\n'
 
 CLOSING = (Blocked, ClientIdRequired)
 INTERNAL_ERROR = b'SERVER_ERROR internal error'
+TOGETHER = 63               # requests behind a set that may be run with it
 ABSOLUTE_FROM = 1000000     # seconds: an exptime from here on counts from 1970 (spec memcache 4.2)
 MAX_FLAGS = 4294967295
 
@@ -84,9 +85,24 @@ def do_set(session, request):
         if suffix != b'sync':
             raise BadName(BAD_NAME)
         durable = True
+    if (flags == 0 and expiry == 0 and len(words) == 5 and request.pos < len(request.buffer)
+            and session.may_put_together(name)):
+        more = request.like_this(TOGETHER)
+        if more:
+            more.insert(0, request.data)
+            return _put_together(session, name, more)
     if session.put(name, request.data, flags, expiry, durable):
         return None if request.noreply else STORED
     return None if request.noreply else NOT_STORED
+
+
+def _put_together(session, name, items):
+    """Pipelined requests of one kind: one write for them all. -> their replies"""
+    answers = session.put_together(name, items)
+    if all([answer is True for answer in answers]):
+        return STORED * len(answers)
+    return b''.join([STORED if answer is True else NOT_STORED if answer is False else answer.line + b'\r\n'
+                     for answer in answers])
 
 
 def _expiry_ms(seconds, clock):

@@ -62,6 +62,7 @@ class MemcacheParser(Parser):
         if self.missing >= 0:
             return self._continue_block()
         self.noreply = False
+        self.together = 0
         buffer = self.buffer
         start = self.pos
         eol = buffer.find(b'\n', start)
@@ -117,6 +118,32 @@ class MemcacheParser(Parser):
         self.data = buffer[begin:end]
         self.pos = end + 2
         return True
+
+    def like_this(self, most):
+        """The data of the requests behind this one, a ``set`` without flags and expiry, that differ from it in their data
+        only and are wholly there. -> list of bytes, at most ``most``; these requests are done with then.
+        """
+        buffer = self.buffer
+        found = []
+        start = self.pos
+        line = b'set ' + self.words[1] + b' 0 0 '
+        while len(found) < most and buffer.startswith(line, start):
+            start += len(line)
+            eol = buffer.find(b'\n', start)
+            if eol < 0 or eol - start > 10:
+                break
+            word = buffer[start:eol - 1 if buffer[eol - 1] == CR else eol]
+            if not word.isdigit() or len(word) >= 10:
+                break
+            size = int(word)
+            begin = eol + 1
+            end = begin + size
+            if len(buffer) < end + 2 or size > self.max_block or buffer[end] != CR or buffer[end + 1] != LF:
+                break
+            found.append(buffer[begin:end])
+            start = self.pos = end + 2
+        self.together = len(found)
+        return found
 
     def _begin_block(self, size):
         """A block that is not wholly there: collect it, or throw it away piece by piece."""

@@ -1,10 +1,11 @@
 cdef class Parser:
-    cdef bytes buffer
-    cdef Py_ssize_t pos
+    cdef readonly bytes buffer
+    cdef readonly Py_ssize_t pos
     cdef public list words
     cdef public long long block
     cdef public long long size
     cdef public long long held
+    cdef public Py_ssize_t together
     cdef list chunks
 
     cpdef feed(self, bytes data)

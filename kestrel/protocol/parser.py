@@ -28,6 +28,7 @@ class Parser:
     words        list of bytes, the present request, None where there is none
     block, held  int: number of the present or last block that has come in pieces, and the bytes kept of it
     size         int: its length, or as much of that as is known
+    together     int: how many requests behind the present one were taken to be run with it
     """
 
     def __init__(self):
@@ -37,6 +38,7 @@ class Parser:
         self.block = 0
         self.size = 0
         self.held = 0
+        self.together = 0
         self.chunks = None          # what is kept of a block or a line that comes in pieces
 
     def feed(self, data):
