@@ -23,7 +23,6 @@ from kestrel.log import one_line
 # What is not built yet: (section, key) -> why a value other than the default, none or false is refused.
 # Whoever builds it deletes the row. The keys of [default] are those of [queues] [[name]] too.
 NOT_BUILT = {
-    ('server', 'busy_poll'): 'busy polling is not built yet',
     ('zookeeper', 'host'): 'ZooKeeper is not built yet',
 }
 # Keys that name another queue.

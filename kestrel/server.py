@@ -12,6 +12,7 @@ from kestrel.admin.port import AdminPort
 from kestrel.admin.turns import Turns
 from kestrel.background import Background
 from kestrel.block_budget import BlockBudget
+from kestrel.busy_poll import BusyPoll
 from kestrel.clock import Clock
 from kestrel.connection import Connection
 from kestrel.disk import Disk
@@ -101,6 +102,7 @@ class KestrelServer:
             self.clock, self.hub.call_later, self._store_status, self._enforce_status, self.log)
         self.status_turn = BoundedSemaphore()
         self.budget = BlockBudget(settings.max_buffered_requests)
+        self.busy_poll = None
         self.idle_limit = (settings.client_timeout or 0) / 1000000
         frequency = settings.expiration_timer_frequency
         self.background = Background(self.services, frequency / 1000000 if frequency else None)
@@ -168,6 +170,10 @@ class KestrelServer:
             raise
         self.listening = True
         self.background.start()
+        busy_poll = self.config.server.busy_poll
+        if busy_poll:
+            self.busy_poll = BusyPoll(gevent.get_hub().loop, self.clock, [self.stats, self.stats.thrift],
+                                      busy_poll / 1000000)
         shown = [*self.ports] if self.admin is None else [*self.ports, self.admin]
         if self.admin is not None:
             self.admin.begin()
@@ -334,6 +340,8 @@ class KestrelServer:
         self.on_stop_step()
         graceful = self.server_status.stop()
         self.background.stop()
+        if self.busy_poll is not None:
+            self.busy_poll.stop()
         self._end_moves()
         self._restore_lost_files()
         if graceful:

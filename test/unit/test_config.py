@@ -236,7 +236,6 @@ class TableTest(ConfigTestCase):
 
     def test_what_is_not_built(self):
         for section, key, raw, remedy in [
-                ('server', 'busy_poll', '50us', 'write none or leave the key out'),
                 ('zookeeper', 'host', 'zk', 'write none or leave the key out')]:
             with self.subTest(key):
                 why = config.NOT_BUILT[section, key]

@@ -18,7 +18,7 @@ LEVELS = [
     ['queue_collection'],
     ['services', 'access', 'puts', 'session', 'batches', 'report'],
     ['handlers', 'connection', 'ports'],
-    ['idleness', 'background', 'admin', 'heartbeat'],
+    ['idleness', 'busy_poll', 'background', 'admin', 'heartbeat'],
     ['server'],
     ['main', 'daemonize', 'tools', '__main__'],
 ]
