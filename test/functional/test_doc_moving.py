@@ -21,6 +21,7 @@ from functional.test_docs import blocks, pattern
 from support.environment import CHECKOUT, process_environment
 from support.golden import GOLDEN
 from support.server import PortLease, Server
+from support.strict_reader import read_spool
 
 DOCUMENT = CHECKOUT / 'docs' / 'moving-from-kestrel.md'
 SCALA = '/usr/local/kestrel/current/config/production.scala'
@@ -99,6 +100,14 @@ class MovingTest(unittest.TestCase):
         same = len(got) == len(printed) and all(pattern(want).fullmatch(line) for want, line in zip(printed, got))
         self.assertTrue(same, f'{place}: {command}\ndocumented {printed}\nprinted    {got}')
 
+    def refused_in_use(self):
+        spool = self.there('/var/spool/kestrel')
+        for words in '', '--back ', '--apply ', '--copy-to %s --apply ' % self.there('/copy'):
+            pid = self.there('/run/kestrel/kestrel.pid').read_text().strip()
+            self.run_command('while it runs', f'kestrel-migrate {words}{spool}', [
+                f'kestrel-migrate: /var/spool/kestrel: in use by a running server (pid {pid}): stop it first'])
+        self.assertFalse(self.there('/copy').exists())
+
     def test_the_afternoon(self):
         (_, _, scala), = blocks(DOCUMENT, 'scala')
         self.there(SCALA).write_text(self.moved('\n'.join(scala)))
@@ -114,6 +123,11 @@ class MovingTest(unittest.TestCase):
                     self.run_command(place, command, printed)
                     if 'shutdown' in command:
                         old.wait()
+                    elif '--back --apply' in command:
+                        self.assertEqual([item.data for item in read_spool(self.there('/var/spool/kestrel'))[b'q'].waiting],
+                                         [b'item2', b'item3', b'item4', b'item5', b'item6', b'late', b'hello'])
+                    elif command == 'systemctl start kestrel':
+                        self.refused_in_use()
             with darner.client() as client:
                 client.expect(b'get work\r\n', b'END\r\n')
         self.assertEqual(old.exit_code, 0)

@@ -211,6 +211,10 @@ class ConfigTest(unittest.TestCase):
         self.assertEqual((text, errors, output.exists()), (
             '', 'kestrel-migrate: old.scala: line 1, column 25: a string that does not end; close its quotes\n', False))
 
+    def test_too_many_brackets(self):
+        _, errors = self.migrate('new KestrelConfig { a = %s1%s }' % ('(' * 9999, ')' * 9999), 2)
+        self.assertEqual(errors, 'kestrel-migrate: old.scala: brackets in brackets, more than can be read\n')
+
     def test_output(self):
         output = self.folder / 'new.conf'
         self.assertEqual(self.migrate('new KestrelConfig { }', 0, '--output', str(output)), ('', ''))

@@ -11,7 +11,7 @@ from unittest import mock
 from kestrel.journal.record import xid_record
 from kestrel.tools import fsck
 from kestrel.tools.migrate import main, spool_check
-from support.golden import ENDS, GOLDEN, LEGACY_DIFFERENCES, LEGACY_NOW, RECORDED, case
+from support.golden import ENDS, GOLDEN, LEGACY_DIFFERENCES, LEGACY_NOW, RECORDED, case, torn_files
 from support.spool import readable
 from support.strict_reader import read_spool
 from test_qdump import EXAMPLE, Terminal, ToolTest, add, flagged
@@ -104,6 +104,9 @@ class CheckTest(MigrateTest):
         self.write('q.1384870000', starling(b'one') + starling(b'two'))
         self.write('q', b'\1' + starling(b'three'))
         self.assertEqual(self.migrate()[0], 'queue q: 2 items, 8 bytes in 2 files')
+        self.write('q', starling(b'one') + starling(b'one', '>'))
+        self.assertIn('recovered: q: incomplete last record at offset 12, 12 bytes are cut off and kept in .corrupt',
+                      self.migrate(code=1))
         self.write('q', starling(b'one', '>'))
         self.migrate('--apply', code=2)
         self.assertIn('written by a starling on a machine of the other byte order', self.err.getvalue())
@@ -177,6 +180,18 @@ class TakeOverTest(MigrateTest):
                     self.assertEqual({queue.decode(): [item.data.decode('latin-1') for item in found.waiting] for
                                       queue, found in read_spool(self.folder).items() if queue.decode() in drained}, drained)
 
+    def test_torn_everywhere(self):
+        for name, data in torn_files().items():
+            self.write(name, data)
+        shutil.copytree(self.folder, self.outside)
+        self.migrate('--apply')
+        ours = self.contents()
+        shutil.rmtree(self.folder)
+        shutil.copytree(self.outside, self.folder)
+        self.start_and_stop()
+        self.assertEqual(ours, self.contents())
+        self.assertGreater(len(ours), 300)
+
     def test_copy(self):
         self.write('work', EXAMPLE + b'\x02\x15')
         self.write('notes.bak', b'')
@@ -200,8 +215,9 @@ class TakeOverTest(MigrateTest):
         self.assertEqual(self.contents(self.outside), {})
         self.system.room = None
         self.system.statvfs = lambda path: mock.Mock(f_bavail=1, f_frsize=1024, f_flag=0)
-        self.migrate('--copy-to', str(self.outside), '--apply', code=2)
-        self.assertIn('not enough room: 2.0K are needed, 1.0K are free', self.err.getvalue())
+        for words in ['--apply'], []:
+            self.migrate('--copy-to', str(self.outside), *words, code=2)
+            self.assertIn('not enough room: 2.0K are needed, 1.0K are free', self.err.getvalue())
 
     def test_targets_that_are_none(self):
         self.write('a', add(b'x'))

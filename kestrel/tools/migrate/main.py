@@ -48,7 +48,8 @@ def _parser():
     parser = argparse.ArgumentParser(
         prog='kestrel-migrate', description='Move from Kestrel 2.4 (and starling) to kestrel, and back. A spool is only '
         'looked at unless --apply is given. Exit code 0: done, or nothing to do; 1: something was left out of the '
-        'configuration, or --apply would change something; 2: not possible, nothing was changed.')
+        'configuration, or --apply would change something; 2: not possible: nothing was changed, or nothing but what a '
+        'start of the server would do.')
     parser.add_argument('spool', metavar='SPOOL', nargs='?', help='the folder with the journals')
     parser.add_argument('--config', metavar='FILE', help="the original's configuration, Scala")
     parser.add_argument('--output', metavar='FILE', help='where to write kestrel.conf, which must not be there '
@@ -70,8 +71,10 @@ def _config(options, console, disk):
     except UnicodeDecodeError as error:
         raise CannotMigrate('%s: line %d: not UTF-8: save it in UTF-8' % (
             options.config, data.count(b'\n', 0, error.start) + 1)) from None
-    except (ScalaError, RecursionError) as error:
+    except ScalaError as error:
         raise CannotMigrate('%s: %s' % (options.config, error)) from None
+    except RecursionError:
+        raise CannotMigrate('%s: brackets in brackets, more than can be read' % options.config) from None
     mapping = settings_table.Mapping(config.table(), statements, problems)
     text, problems = conf_writer.conf(mapping, source, original)
     if not options.output:
@@ -108,7 +111,7 @@ class _Spool:
             if options.back:
                 return self._back(state, options.apply)
             if not options.apply:
-                return self._announce(state)
+                return self._announce(state, target)
             if target:
                 takeover.copy(state, target, self.disk, self.console)
                 state.path = target
@@ -124,7 +127,9 @@ class _Spool:
         else:
             raise CannotMigrate('%s lies in the spool itself: name a folder outside' % printable(path))
 
-    def _announce(self, state):
+    def _announce(self, state, target):
+        if target:
+            takeover.refuse_target(state, target, self.disk)
         changes = state.findings or state.differences
         self.console.line('nothing was changed; --apply takes the spool over')
         return FINDINGS if changes else DONE

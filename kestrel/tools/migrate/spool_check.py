@@ -5,7 +5,7 @@ import struct
 
 from kestrel.disk import Disk
 from kestrel.journal import names
-from kestrel.journal.record import ADD, END, IMPOSSIBLE, LAST, TORN, RecordReader
+from kestrel.journal.record import ADD, BLOCK, END, IMPOSSIBLE, LAST, REMOVE_RECORD, TORN, RecordReader
 from kestrel.journal.replay import Replay
 from kestrel.tools import fsck
 from kestrel.tools.console import Progress, human, printable
@@ -238,9 +238,9 @@ class _Check:
 
 
 def _is_big_endian(source, offset):
-    """Does an ADD of starling begin here, with its size in the other byte order?"""
+    """Does the first ADD of a starling's file begin here, with its size in the other byte order?"""
     head = source.read_at(9, offset)
-    if len(head) < 9 or head[0] != ADD:
+    if len(head) < 9 or head[0] != ADD or offset > BLOCK or source.read_at(offset, 0).strip(REMOVE_RECORD):
         return False
     size, = struct.unpack('>i', head[1:5])
     return 4 <= size <= source.size - offset - 5

@@ -60,18 +60,12 @@ def copy(state, target, disk, console):
 
     Until all of it is there the files have names of temporary ones, which a start would delete.
     """
-    names = [file.name for queue in state.queues for file in queue.files]
-    names += [name for queue in state.queues for name in queue.replaced]
-    sizes = {name: os.stat(state.path + b'/' + name).st_size for name in names}
-    _refuse_unless_empty(target, disk)
-    room = disk.system.statvfs(target)
-    if sum(sizes.values()) > room.f_bavail * room.f_frsize:
-        raise CannotMigrate('%s: not enough room: %s are needed, %s are free' % (
-            printable(target), human(sum(sizes.values())), human(room.f_bavail * room.f_frsize)))
+    sizes = _sizes(state)
+    refuse_target(state, target, disk)
     done = []       # [(temporary path, path)]
     try:
         copied = 0
-        for number, name in enumerate(names):
+        for number, name in enumerate(sizes):
             console.progress('Copying: %s of %s ' % (human(copied), human(sum(sizes.values()))))
             temporary = target + b'/copy~~%d' % number
             disk.save_tail(state.path + b'/' + name, 0, temporary)
@@ -93,8 +87,25 @@ def copy(state, target, disk, console):
     disk.fsync_dir(target)
 
 
-def _refuse_unless_empty(target, disk):
-    there = [name for name, _ in disk.list(target) if name != b'lost+found']
-    if there:
-        raise CannotMigrate('%s: not empty (%s): name a folder that is empty or not there yet' % (
-            printable(target), printable(sorted(there)[0])))
+def refuse_target(state, target, disk):
+    """Raise CannotMigrate if the spool cannot be copied into the folder ``target``, bytes, OSError if that is no folder."""
+    folder = target
+    if os.path.lexists(target):
+        there = [name for name, _ in disk.list(target) if name != b'lost+found']
+        if there:
+            raise CannotMigrate('%s: not empty (%s): name a folder that is empty or not there yet' % (
+                printable(target), printable(sorted(there)[0])))
+    while not os.path.lexists(folder):
+        folder = os.path.dirname(folder)
+    room = disk.system.statvfs(folder)
+    needed, free = sum(_sizes(state).values()), room.f_bavail * room.f_frsize
+    if needed > free:
+        raise CannotMigrate('%s: not enough room: %s are needed, %s are free' % (
+            printable(target), human(needed), human(free)))
+
+
+def _sizes(state):
+    """{name of each journal file: its bytes}"""
+    names = [file.name for queue in state.queues for file in queue.files]
+    names += [name for queue in state.queues for name in queue.replaced]
+    return {name: os.stat(state.path + b'/' + name).st_size for name in names}
