@@ -111,7 +111,7 @@ setup(
                       'thrift>=0.17'],
     entry_points={'console_scripts': [
         'kestrel = kestrel.main:main', 'qdump = kestrel.tools.qdump:main', 'qpack = kestrel.tools.qpack:main',
-        'kestrel-fsck = kestrel.tools.fsck:main']},
+        'kestrel-fsck = kestrel.tools.fsck:main', 'kestrel-migrate = kestrel.tools.migrate.main:main']},
     ext_modules=extensions(),
     cmdclass={'build_py': build_py_alone},
     zip_safe=False,

@@ -100,6 +100,16 @@ def load(path, environ=os.environ):
     return _Loader(_File(path), _Table(), environ).config()
 
 
+def loads(text, path, environ=os.environ):
+    """The same of a text, str, that is to stand in the file ``path``, a str that errors name."""
+    return _Loader(_File(path, text), _Table(), environ).config()
+
+
+def table():
+    """-> the table of all settings: ``kind(section, key)``, ``check(section, key, raw)``, see ``_Table``."""
+    return _Table()
+
+
 def _parse(lines):
     """ConfigObj of a configspec.
 
@@ -151,9 +161,10 @@ class _File:
     tree  ConfigObj; values are the raw texts behind the =
     """
 
-    def __init__(self, path):
+    def __init__(self, path, text=None):
         self.path = path
-        text = self._read()
+        if text is None:
+            text = self._read()
         lines = [line.rstrip('\r') for line in text.split('\n')]
         self._line_of = {}
         self._place_of = {}

@@ -68,7 +68,7 @@ def recover(disk, clock, log, files, max_memory_size, max_deliveries=None, on_re
     Packed files are put in place, broken files are cut (D12), open reads are put back, which is written to
     the current file; that file exists afterwards, if there is room on the disk. Raises StartError.
     """
-    _put_packs_in_place(disk, files)
+    put_packs_in_place(disk, files)
     replay = Replay(max_memory_size, log)
     series = []
     for _, file_name in files.archived:
@@ -85,7 +85,8 @@ def recover(disk, clock, log, files, max_memory_size, max_deliveries=None, on_re
     return Recovered(replay, series, last_ms, pending)
 
 
-def _put_packs_in_place(disk, files):
+def put_packs_in_place(disk, files):
+    """Let packed files take the place of those they replace (spec journal 6 step 4). Raises StartError."""
     while files.packs:
         replaced, old_name, new_name = files.put_pack_in_place()
         try:
@@ -117,7 +118,7 @@ def _replay_file(disk, clock, log, files, file_name, replay, series, on_read):
         return
     lost = reader.size - reader.offset
     dispensable = answer == record.TORN and is_current and lost <= DISPENSABLE
-    copy = _save_tail(disk, clock, files, file_name, reader.offset, dispensable)
+    copy = save_tail(disk, clock, files, file_name, reader.offset, dispensable)
     try:
         disk.truncate(path, reader.offset)
     except OSError as error:
@@ -136,8 +137,11 @@ def _newer(reader):
     return ' (op %d, which this version does not know: was it written by a newer one?)' % op if op > record.LAST else ''
 
 
-def _save_tail(disk, clock, files, file_name, offset, dispensable):
-    """Copy what is going to be cut off to .corrupt; -> how to say so in the log. Raises StartError (D12)."""
+def save_tail(disk, clock, files, file_name, offset, dispensable):
+    """Copy what is going to be cut off to .corrupt; -> how to say so in the log. Raises StartError (D12).
+
+    ``dispensable``: it may be cut off even if it cannot be copied.
+    """
     folder = files.path(names.CORRUPT_FOLDER)
     path = files.path(file_name)
     ms = clock.now_ms()

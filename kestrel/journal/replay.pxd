@@ -27,6 +27,9 @@ cdef class Replay:
     cdef readonly dict opened
     cdef readonly dict displaced
     cdef readonly object counter
+    cdef readonly long long flagged
+    cdef readonly long long without_xid
+    cdef readonly long long collisions
     cdef long long _max_memory_size
     cdef object _log
 

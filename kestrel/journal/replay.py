@@ -23,6 +23,8 @@ class Replay:
                it back, as the one written at an earlier start must, but no CONFIRM_REMOVE drops it: that was
                meant for another.
     counter    int, the last xid used
+    flagged    int, op 10 records done; ``without_xid``: items opened by a REMOVE_TENTATIVE; ``collisions``: items opened
+               under an xid that was open. These are what the original reads otherwise (D4, D39, D65).
 
     max_memory_size  bytes; with that much waiting read-behind begins
     log        logging.Logger
@@ -40,6 +42,9 @@ class Replay:
         self.opened = {}
         self.displaced = {}
         self.counter = 0
+        self.flagged = 0
+        self.without_xid = 0
+        self.collisions = 0
         self._max_memory_size = max_memory_size
         self._log = log
 
@@ -58,7 +63,10 @@ class Replay:
                 self.behind += reader.skimmed
                 self.count += reader.skimmed
                 self.bytes += reader.skimmed_bytes
-            if op == ADDX or op == ADD_FLAGS or op == ADD_XID or op == ADD:
+            if op == ADDX or op == ADD_XID or op == ADD:
+                self._add(reader, files, now_ms)
+            elif op == ADD_FLAGS:
+                self.flagged += 1
                 self._add(reader, files, now_ms)
             elif op == REMOVE:
                 if self.items:
@@ -133,6 +141,7 @@ class Replay:
 
     def _open_without_xid(self):
         """REMOVE_TENTATIVE: the item's own xid if it came with one, else the next one (D39)."""
+        self.without_xid += 1
         xid = self.items[0].xid
         if xid == 0:
             xid = self.counter = next_xid(self.counter, self._taken())
@@ -143,6 +152,7 @@ class Replay:
         earlier = self.opened.pop(xid, None) or self.displaced.pop(xid, None)
         self.opened[xid] = item
         if earlier is not None:
+            self.collisions += 1
             self.displaced[next_xid(self.counter, self._taken())] = earlier
 
     def _unremove(self, xid):

@@ -29,14 +29,14 @@ def run(arguments, console, clock=None):
     path = os.fsencode(parser.parse_args(arguments).spool)
     try:
         spool = names.Spool(path, Disk(None).list(path))
-        owner = _owner(path)
+        holder = owner(path)
     except OSError as error:
         console.error('kestrel-fsck: %s: %s' % (printable(path), error.strerror))
         return UNUSABLE
-    return _Check(spool, console, (clock or Clock()).now_ms()).run(owner)
+    return _Check(spool, console, (clock or Clock()).now_ms()).run(holder)
 
 
-def _owner(path):
+def owner(path):
     """The pid of the server that holds the spool, None if the system shows none. Takes no lock itself."""
     status = os.stat(path)
     try:

@@ -17,7 +17,7 @@ from kestrel.journal.xids import next_xid
 MEMORY = 1 << 20
 ADDITIONS = frozenset((ADD, ADDX, ADD_XID, CONTINUE, ADD_FLAGS))
 # Says nothing of its own: what is to be said of a file is the command's to say.
-_SILENT = logging.Logger('kestrel.tools', logging.CRITICAL + 1)
+SILENT = logging.Logger('kestrel.tools', logging.CRITICAL + 1)
 
 
 def open_journal(path):
@@ -29,7 +29,7 @@ def open_journal(path):
     status = os.stat(path)
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, 'not a regular file')
-    file = Disk(_SILENT).open_archived(path, status.st_size)
+    file = Disk(SILENT).open_archived(path, status.st_size)
     file.hold()
     return file
 
@@ -46,7 +46,7 @@ class Walk:
     """
 
     def __init__(self, now_ms):
-        self.replay = Replay(MEMORY, _SILENT)
+        self.replay = Replay(MEMORY, SILENT)
         self.reader = None
         self.operations = 0
         self.size = 0

@@ -1,0 +1,1 @@
+"""``kestrel-migrate``: the configuration and the spool of Kestrel 2.4, taken over and given back."""
