@@ -84,7 +84,7 @@ class KestrelServer:
         self.on_stop_step = on_stop_step or (lambda: None)
         self.log = log.logger
         self.clock = clock or Clock()
-        self.disk = disk or Disk(self.log)
+        self.disk = disk or Disk(self.log, clock=self.clock)
         self.stats = ServerStats()
         settings = configuration.server
         self.admin_settings = configuration.admin
@@ -202,11 +202,14 @@ class KestrelServer:
         connection = Connection(sock, address, traffic, self.clock, self.budget, self.idle_limit, transport)
         self.connections.add(connection)
         self.serving.add(connection)
-        session = None
+        session = handler = None
         try:
             session = Session(self.services, connection, stats.connections)
-            connection.serve(HANDLERS[protocol](session, connection, self.services))
+            # a local: whoever asks what blocks the hub finds the request here (hub_watch.py)
+            handler = HANDLERS[protocol](session, connection, self.services)
+            connection.serve(handler)
         finally:
+            handler = None
             self.budget.hold(connection, 0)
             self.serving.discard(connection)
             if self.stopping:
