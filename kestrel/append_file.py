@@ -7,6 +7,8 @@ import errno
 import os
 import stat
 
+from kestrel.shown import shown_path
+
 FILE_MODE = 0o640
 # Without O_NONBLOCK, which says nothing to regular files, opening a FIFO would wait for whoever has its other
 # end, and the whole server with it.
@@ -86,7 +88,7 @@ class AppendFile:
             self._torn = True
             self._disk.log.error(
                 '%s: cannot cut off an incomplete record at %d: %s; it is cut off before the next write',
-                self.path.decode('utf-8', 'replace'), self.size, error.strerror)
+                shown_path(self.path), self.size, error.strerror)
 
     # --- reading
 

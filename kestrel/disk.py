@@ -11,8 +11,8 @@ import resource
 from kestrel.append_file import ALWAYS, FILE_MODE, AppendFile
 from kestrel.clock import Clock
 from kestrel.errors import StartError
-from kestrel.journal import names
 from kestrel.ration import Ration
+from kestrel.shown import shown_path
 
 FOLDER_MODE = 0o750
 COPY_BLOCK = 1 << 20
@@ -163,14 +163,11 @@ class Disk:
                 self._tell_slow(path, took)
 
     def _tell_slow(self, path, seconds):
-        shown = path.decode('utf-8', 'replace')
-        queue = names.owner(os.path.basename(path))
-        if queue is None:
+        shown = shown_path(path)
+        if shown.queue is None:
             self._slow.warning('fsync of %s took %.1f s', shown, seconds)
         else:
-            queue = queue.decode('latin-1')
-            self._slow.warning('journal of queue %s: fsync of %s took %.1f s', queue, shown, seconds,
-                               extra={'queue': queue})
+            self._slow.warning('journal of queue %s: fsync of %s took %.1f s', shown.queue, shown, seconds)
 
     # --- names
 

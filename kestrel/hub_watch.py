@@ -12,6 +12,7 @@ import threading
 
 from kestrel.log import peer
 from kestrel.ration import Ration
+from kestrel.shown import Shown
 
 BLOCKED = 0.1           # seconds: what takes the hub longer is told
 BEAT = 0.05
@@ -89,7 +90,7 @@ class HubWatch:
         self._turn = 0          # the loop's number of the turn in which the hub was heard of last, when that was
         self._heard = 0.0       # (monotonic), and what it had computed until then, seconds
         self._computed = 0.0
-        self._seen = None       # what the thread saw of a blocked hub: (when that began, who, queue, functions)
+        self._seen = None       # what the thread saw of a blocked hub: (when that began, who, functions)
 
     def start(self):
         """Raises OSError, RuntimeError: the system gives no alarm clock, or no thread."""
@@ -156,15 +157,15 @@ class HubWatch:
         computed = self._clock.thread_cpu() - computed
         seen, self._seen = self._seen, None
         if seen is not None:
-            began, who, queue, functions = seen
+            began, who, functions = seen
         elif now - began < BLOCKED:
             return
         elif computed >= (now - began) / 2:
-            who, queue, functions = 'something that never let go of the interpreter', None, 'nobody could look'
+            who, functions = 'something that never let go of the interpreter', 'nobody could look'
         else:
-            who, queue, functions = 'the system: the process did not run', None, 'the machine is busy, or was suspended'
+            who, functions = 'the system: the process did not run', 'the machine is busy, or was suspended'
         self._lines.warning('hub blocked for %.2f s (%.2f s of it computing) by %s: %s', now - began,
-                            min(computed, now - began), who, functions, extra=_about(queue))
+                            min(computed, now - began), who, functions)
 
     # -- in the thread ---------------------------------------------------------------------------------------------
 
@@ -191,9 +192,8 @@ class HubWatch:
                     return
             if blocked >= STILL and not said:
                 said = True
-                _, who, queue, functions = self._seen
-                self._lines.warning('hub blocked for %.2f s, and still is, by %s: %s', blocked, who, functions,
-                                    extra=_about(queue))
+                _, who, functions = self._seen
+                self._lines.warning('hub blocked for %.2f s, and still is, by %s: %s', blocked, who, functions)
             self._clock.rest(0.01 if blocked < 1 else 0.1)
 
     def _began(self):
@@ -211,18 +211,13 @@ class HubWatch:
             frame = frame.f_back
         if not frames or frames[0].f_code.co_name == 'run' and frames[0].f_code.co_filename.endswith(_HUB):
             return None
-        who, queue = whose(frames)
         shown = [_shown(frame) for frame in frames if frame.f_code.co_filename.startswith(_OURS)] or \
             [_shown(frame) for frame in frames]
-        return began, who, queue, ' < '.join(shown[:FRAMES])
-
-
-def _about(queue):
-    return {'queue': queue} if queue else None
+        return began, whose(frames), ' < '.join(shown[:FRAMES])
 
 
 def whose(frames):
-    """Whom these frames work for, innermost first. -> (str, name of a queue or None)
+    """Whom these frames work for, innermost first. -> Shown
 
     Compiled functions have none, so it is told by what those have that are never compiled: ``KestrelServer._serve`` of a
     client, and what runs in the background.
@@ -243,7 +238,7 @@ def whose(frames):
         about = known.get('queue') or known.get('journal')
         if queue is None and isinstance(getattr(about, 'name', None), bytes):
             queue = _text(about.name)
-    return who, queue
+    return Shown(who, queue)
 
 
 def _text(word):

@@ -10,6 +10,7 @@ from kestrel.journal import recovery
 from kestrel.journal.journal import Journal
 from kestrel.mover import Mover
 from kestrel.persistent_queue import PersistentQueue
+from kestrel.shown import shown_queue
 from kestrel.stats import QueueStats
 from kestrel.waiters import Waiters
 
@@ -93,7 +94,7 @@ class QueueCollection:
 
     def _leave_alone(self, name, why):
         self.left_alone.add(name)
-        self.log.warning('queue %s: %s: its journal files are left alone', name.decode('latin-1'), why)
+        self.log.warning('queue %s: %s: its journal files are left alone', shown_queue(name), why)
 
     def _set_up_configured(self, config):
         """Set up the queues that are configured and not there yet. Raises JournalError with none of them set up."""

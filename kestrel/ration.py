@@ -22,7 +22,7 @@ class Ration:
         self._told = 0
         self._left_out = 0
 
-    def warning(self, message, *arguments, extra=None):
+    def warning(self, message, *arguments):
         """As that of a logging.Logger."""
         with self._lock:
             now = self._clock.monotonic()
@@ -37,4 +37,4 @@ class Ration:
         if left_out:
             message += ' (%d such lines were left out before)'
             arguments += (left_out,)
-        self._log.warning(message, *arguments, extra=extra)
+        self._log.warning(message, *arguments)

@@ -2,6 +2,7 @@
 
 from kestrel.errors import HangUp, Refusal, RequestError
 from kestrel.protocol.parser import ForeignProtocol
+from kestrel.shown import shown_request
 
 TURN = 64                   # pipelined requests, or items of one, after which others get their turn
 
@@ -55,7 +56,8 @@ class Handler:
             if error.line:
                 connection.lingers = self.tell_last(error.line)
         except Exception:
-            self.services.log.exception('request failed: %r', parser.words)
+            self.services.log.exception('request failed: %s',
+                                        shown_request(parser.words, self.services.collection.queues))
             connection.lingers = self.tell_last(b'')
         return False
 

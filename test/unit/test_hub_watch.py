@@ -103,7 +103,8 @@ class WhoseTest(unittest.TestCase):
         return found
 
     def whose(self, **known):
-        return hub_watch.whose(self.frames(**known))
+        shown = hub_watch.whose(self.frames(**known))
+        return str(shown), shown.queue
 
     def client(self, words):
         return {'connection': types.SimpleNamespace(address=('127.0.0.1', 4711)), 'protocol': 'memcache',

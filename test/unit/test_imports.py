@@ -10,7 +10,7 @@ from support.environment import CHECKOUT
 # stands for all that is in it and not named itself.
 LEVELS = [
     ['errors', 'clock', 'item', 'stats', 'ration', 'thrift_gen'],
-    ['protocol', 'journal.record', 'journal.names', 'journal.xids', 'journal.compaction'],
+    ['protocol', 'journal.record', 'journal.names', 'journal.xids', 'journal.compaction', 'shown'],
     ['disk', 'append_file', 'hub', 'notify', 'pid_file'],
     ['waiters', 'deadlines', 'block_budget', 'journal'],
     ['config', 'settings', 'log', 'queue_items', 'persistent_queue', 'compactor', 'mover'],
