@@ -36,6 +36,7 @@ class AdminPort:
             Routes(services, settings, logger, self._listeners, self._past, allowed).answer, logger)
         self._ticker = None
         self.address = self._port.address
+        self.protocol = self._port.protocol
 
     def listen(self):
         """Answer from now on, at first only what can be answered without queues (D28). Raises StartError."""

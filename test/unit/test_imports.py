@@ -18,7 +18,7 @@ LEVELS = [
     ['queue_collection'],
     ['services', 'access', 'puts', 'session', 'batches', 'report'],
     ['handlers', 'connection', 'ports'],
-    ['idleness', 'background', 'admin', 'heartbeat', 'hub_watch'],
+    ['idleness', 'background', 'admin', 'heartbeat', 'hub_watch', 'start_report'],
     ['server'],
     ['main', 'daemonize', 'tools', '__main__'],
 ]
