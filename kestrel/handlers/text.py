@@ -44,6 +44,7 @@ class TextHandler(Handler):
         except Exception:
             self.services.log.exception('request failed: %s',
                                         shown_request(self.request.words, self.services.collection.queues))
+            self.failed += 1
             return b'-Internal error.\n'
 
     def tell(self, line):

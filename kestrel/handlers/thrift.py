@@ -154,6 +154,7 @@ class ThriftHandler(Handler):
         except Exception:
             self.services.log.exception('request failed: %s', shown_request(
                 [message.name, arguments.get('queue_name') or b''], self.services.collection.queues))
+            self.failed += 1
             self._put_back()
             self._refuse(message, INTERNAL_ERROR, b'internal error')
         else:

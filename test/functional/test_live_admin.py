@@ -117,6 +117,8 @@ class AdminPortTest(unittest.TestCase):
                          {'put_items': 1, 'put_bytes': 3, 'get_items_hit': 1, 'transactions': 1})
         self.assertEqual((counters['q/both/put_items'], counters['q/one/put_items']), (1, 1))
         self.assertGreaterEqual(counters['kestrel-memcache/connects'], 1)
+        self.assertGreaterEqual(counters['kestrel-memcache/requests'], 4)
+        self.assertEqual(counters['kestrel-memcache/success'], counters['kestrel-memcache/requests'])
         self.assertGreater(gauges['q/one/journal_size'], 0)
         self.assertGreater(gauges['jvm_heap_used'], 1 << 20)
         for name in ('set_latency_usec', 'get_hit_latency_usec', 'q/traffic/set_latency_usec',
