@@ -25,6 +25,7 @@ LONGEST_WORD = 250      # bytes of a request's first words
 _CLOCK_MONOTONIC = 1
 _HUB = os.path.join('gevent', 'hub.py')
 _OURS = os.path.dirname(__file__) + os.sep
+_TELLING = {'connection', 'queue', 'journal'}
 
 
 class _Timespec(ctypes.Structure):
@@ -77,6 +78,7 @@ class HubWatch:
 
     def __init__(self, loop, log, clock):
         self._loop = loop
+        self._log = log
         self._lines = Ration(log, clock, MOST)
         self._clock = clock
         self._alarm = None
@@ -173,7 +175,11 @@ class HubWatch:
         while not self._ended:
             self._alarm.wait()
             if not self._ended:
-                self._look()
+                try:
+                    self._look()
+                except Exception:
+                    # what it looks at goes on meanwhile; the next look must come
+                    self._log.exception('the look at a blocked hub failed')
         self._alarm.close()
 
     def _look(self):
@@ -224,7 +230,7 @@ def whose(frames):
     """
     who, queue = 'the server itself', None
     for frame in frames:
-        if not frame.f_code.co_filename.startswith(_OURS):
+        if not frame.f_code.co_filename.startswith(_OURS) or _TELLING.isdisjoint(frame.f_code.co_varnames):
             continue
         known = frame.f_locals
         connection, protocol = known.get('connection'), known.get('protocol')
@@ -248,4 +254,5 @@ def _text(word):
 def _shown(frame):
     path = frame.f_code.co_filename
     path = path[len(_OURS):] if path.startswith(_OURS) else os.path.basename(path)
-    return '%s (%s:%d)' % (frame.f_code.co_name, path, frame.f_lineno)
+    # a frame that is just ending has no line
+    return '%s (%s:%s)' % (frame.f_code.co_name, path, frame.f_lineno)

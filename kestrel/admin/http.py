@@ -16,7 +16,7 @@ from gevent.socket import socket as GreenSocket
 from kestrel.admin.answers import Failed, Request, decoded, error, parameters
 
 MAY_ARRIVE = 30.0           # seconds for a whole request, from the answer before it
-MAY_STALL = 30.0            # seconds in which a reader must take something
+MAY_STALL = 30.0            # seconds in which a reader must take a CHUNK
 LONGEST_LINE = 8190         # bytes of the request line
 LARGEST_HEAD = 16384        # bytes of all headers
 MOST_HEADERS = 100
@@ -177,9 +177,13 @@ class Handler(pywsgi.WSGIHandler):
     # -- the answer ------------------------------------------------------------------------------------------------
 
     def _sendall(self, data):
-        super()._sendall(data)
-        self.unsent = max(0, self.unsent - len(data))
-        self.server.clients.progress(self)
+        """In pieces: the time of the socket is for all of a ``sendall``, and who goes on reading makes progress."""
+        view = memoryview(data)
+        for at in range(0, len(view), CHUNK):
+            piece = view[at:at + CHUNK]
+            super()._sendall(piece)
+            self.unsent = max(0, self.unsent - len(piece))
+            self.server.clients.progress(self)
 
     def announce(self, size):
         """An answer of so many bytes is on its way."""

@@ -185,7 +185,7 @@ class AdminPortTest(unittest.TestCase):
         self.assertEqual(self.admin.get('/ping')[0], 200)
         self.assertLess(time.monotonic() - began, 2)
         with self.server.client() as client:
-            client.expect(b'version\r\n', b'VERSION ')
+            client.expect(b'set slow 0 0 1\r\na\r\nget slow\r\n', b'STORED\r\nVALUE slow 0 1\r\na\r\nEND\r\n')
         # the oldest of them have gone for it
         self.assertEqual(slow[0].recv(10), b'')
         self.assertLess(json.loads(self.admin.get('/stats')[2])['gauges']['jvm_fd_count'], SLOW_CLIENTS)
