@@ -154,8 +154,8 @@ class Handler(pywsgi.WSGIHandler):
         status = ex.status if isinstance(ex, Refused) else '400 Bad Request'
         self.server.refused(self.client_address, status, ex)
         body = b'%b\n' % str(ex).encode('latin-1', 'replace')
-        self._sendall(b'HTTP/1.1 %b\r\nContent-Type: text/html\r\nX-Content-Type-Options: nosniff\r\n'
-                      b'Content-Length: %d\r\nConnection: close\r\n\r\n%b' % (status.encode('ascii'), len(body), body))
+        self._sendall(b'HTTP/1.1 %b\r\nContent-Type: text/html\r\nX-Ostrich-Version: 8.2.9\r\n'
+                      b'X-Content-Type-Options: nosniff\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b' % (status.encode('ascii'), len(body), body))
         self._linger()
 
     def _linger(self):

@@ -65,6 +65,8 @@ class AdminPortTest(unittest.TestCase):
         self.assertTrue(answer.startswith(b'HTTP/1.1 %d ' % status), answer[:200])
         self.assertIn(why, answer)
         self.assertEqual(answer.count(b'HTTP/1.1 '), 1, answer)
+        for header in b'X-Ostrich-Version: 8.2.9', b'X-Content-Type-Options: nosniff', b'Connection: close':
+            self.assertIn(header + b'\r\n', answer)
         self.assertNotIn(b'Traceback', answer)
 
     def test_headers(self):
