@@ -63,7 +63,7 @@ class LogTest(unittest.TestCase):
         # takes twice as long for each further letter of a name
         server = self.start({}, admin={'http_port': lease.port, 'stats_filters': 'q/(a+)+b'})
         with server.client() as client:
-            client.expect(b'set %b 0 0 1\r\na\r\n' % (b'a' * 20), b'STORED\r\n')
+            client.expect(b'set %b 0 0 1\r\na\r\n' % (b'a' * 19), b'STORED\r\n')
         Admin(lease.port).get('/stats.json?namespace=x&filtered=1')
         line = eventually(self, 'a line', lambda: re.search('WARNING kestrel: hub blocked for .*', self.path.read_text()))
         self.assertRegex(line[0], r' by the server itself: .*\(admin/stats_report\.py:\d+\)')
