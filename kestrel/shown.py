@@ -29,8 +29,9 @@ def shown_path(path):
 
 
 def shown_request(words, queues):
-    """The words of a request, list of bytes -> Shown; the second is a queue's name if there is one in ``queues``."""
-    name = words[1].partition(b'/')[0] if len(words) > 1 else b''
+    """The words of a request, list of bytes -> Shown; the second is a queue's name if there is one in ``queues``. None: it
+    failed before there were any."""
+    name = words[1].partition(b'/')[0] if words and len(words) > 1 else b''
     return Shown(repr(words), name.decode('latin-1') if name in queues else None)
 
 

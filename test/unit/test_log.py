@@ -141,10 +141,11 @@ class FormatTest(LogTestCase):
                               shown.shown_queue(b'other'))
         handle.logger.error('request failed: %s', shown.shown_request([b'get', b'q/open'], {b'q': 1}))
         handle.logger.error('request failed: %s', shown.shown_request([b'status', b'up'], {b'q': 1}))
+        handle.logger.error('request failed: %s', shown.shown_request(None, {b'q': 1}))
         handle.logger.warning('%s is a stray file', shown.shown_path(b'/spool/q.bak'))
         handle.logger.warning('no arguments')
         lines = [json.loads(line) for line in self.stderr.getvalue().splitlines()]
-        self.assertEqual([line.get('queue', None) for line in lines], ['caf\xe9"\n\x1b', 'caf\xe9', 'q', None, None, None])
+        self.assertEqual([line.get('queue', None) for line in lines], ['caf\xe9"\n\x1b', 'caf\xe9', 'q', None, None, None, None])
         self.assertEqual(lines[1]['message'], '3 bytes of /spool/caf\xe9.123.pack, other')
         self.assertEqual(lines[2]['message'], "request failed: [b'get', b'q/open']")
 
