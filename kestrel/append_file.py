@@ -7,6 +7,8 @@ import errno
 import os
 import stat
 
+from kestrel.shown import shown_path
+
 FILE_MODE = 0o640
 # Without O_NONBLOCK, which says nothing to regular files, opening a FIFO would wait for whoever has its other
 # end, and the whole server with it.
@@ -86,7 +88,7 @@ class AppendFile:
             self._torn = True
             self._disk.log.error(
                 '%s: cannot cut off an incomplete record at %d: %s; it is cut off before the next write',
-                self.path.decode('utf-8', 'replace'), self.size, error.strerror)
+                shown_path(self.path), self.size, error.strerror)
 
     # --- reading
 
@@ -184,13 +186,13 @@ class AppendFile:
             if self.archived:
                 self._disk.fsync_path(self.path)
             return
-        self._system.fsync(self._descriptor)
+        self._disk.fsync(self._descriptor, self.path)
         if self.name_is_new():
             self._disk.fsync_dir(os.path.dirname(self.path))
 
     def fsync_content(self):
         """Make everything appended durable, but not the file's name."""
-        self._system.fsync(self._descriptor)
+        self._disk.fsync(self._descriptor, self.path)
 
     def name_is_new(self):
         """Has the folder not been fsynced since this file got its name?"""
@@ -241,14 +243,14 @@ class SyncJob:
     def __init__(self, disk, files):
         self._disk = disk
         self._folder = None
-        # Popped one by one, because that is one step for all threads: each descriptor has one taker.
+        # (descriptor, path). Popped one by one, because that is one step for all threads: each descriptor has one taker.
         self._held = []
         self._paths = []
         try:
             for file in files:
                 descriptor = file.duplicate()
                 if descriptor >= 0:
-                    self._held.append(descriptor)
+                    self._held.append((descriptor, file.path))
                 elif file.archived:
                     self._paths.append(file.path)
                 if file.name_is_new():
@@ -269,9 +271,9 @@ class SyncJob:
                 self.close()
                 raise
         while self._held:
-            descriptor = self._held.pop()
+            descriptor, path = self._held.pop()
             try:
-                system.fsync(descriptor)
+                self._disk.fsync(descriptor, path)
             except OSError:
                 self.close()
                 raise
@@ -285,7 +287,7 @@ class SyncJob:
         self._folder = None
         self._paths.clear()
         while self._held:
-            self._disk.system.close(self._held.pop())
+            self._disk.system.close(self._held.pop()[0])
 
 
 def _not_regular():

@@ -4,6 +4,7 @@ import gevent
 
 from kestrel.hub import ONE_TURN
 from kestrel.idleness import Idleness
+from kestrel.shown import shown_queue
 
 # How often the names of all journal files are looked at, seconds: two system calls a file, LOOKED_AT queues at a time.
 LOOK_EVERY = 5.0
@@ -118,7 +119,7 @@ class Background:
         for number, queue in enumerate(self.idleness.overdue(list(collection.queues.values())), 1):
             if self.idleness.still_overdue(queue):
                 self.services.log.info('queue %s was not used for its max_queue_age and is deleted',
-                                       queue.name.decode('latin-1'))
+                                       shown_queue(queue.name))
                 collection.expire(queue.name)
             if number % LOOKED_AT == 0:
                 gevent.sleep(ONE_TURN)

@@ -1,6 +1,6 @@
 """The only reader of time."""
 
-from time import monotonic, sleep, time_ns
+from time import monotonic, sleep, thread_time, time_ns
 
 
 class Clock:
@@ -22,3 +22,7 @@ class Clock:
     def monotonic(self):
         """Monotonic clock, float, seconds since an arbitrary point."""
         return monotonic()
+
+    def thread_cpu(self):
+        """What the calling thread has computed, float, seconds."""
+        return thread_time()

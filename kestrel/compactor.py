@@ -5,6 +5,7 @@ from kestrel.journal.compaction import (
     NOTHING, REWRITE, REWRITE_EMPTY, ROTATE_AND_CHECKPOINT, verdict)
 from kestrel.journal.job import Job
 from kestrel.journal.replacement import Pack, Restore, Rewrite
+from kestrel.shown import shown_path
 
 NEVER = float('inf')
 # After a rotation or a rewrite that failed the next one is not tried for so long, seconds.
@@ -244,7 +245,7 @@ class Compactor:
                 continue
             self.lost_told.add(file)
             self.journal.disk.log.error(
-                '%s was removed, renamed or cut by somebody: %s', file.path.decode('utf-8', 'replace'),
+                '%s was removed, renamed or cut by somebody: %s', shown_path(file.path),
                 'the queue is written anew' if in_memory else 'it is written anew' if file.is_open() else
                 'what it holds is gone, later removals may hit the wrong items at the next start')
         held = next((file for file in lost if file.is_open()), None)

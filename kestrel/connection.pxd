@@ -50,6 +50,7 @@ cdef class Connection:
     cdef _receive(self, long long size)
     cdef _count_received(self, Py_ssize_t size)
     cdef _count_sent(self, Py_ssize_t size)
+    cpdef count_requests(self, long long count, long long failed)
     cpdef _readable(self)
     cpdef _end_input(self)
     cdef _lose(self)

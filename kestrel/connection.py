@@ -171,6 +171,11 @@ class Connection:
         self.transport.sent_bytes += size
         self.traffic.bytes_written += size
 
+    def count_requests(self, count, failed):
+        """So many requests were run, of which so many ended in an internal error."""
+        self.transport.requests += count
+        self.transport.success += count - failed
+
     def _readable(self):
         """The read watcher's callback, on the hub."""
         if self.state == READING:

@@ -9,10 +9,15 @@ import os
 import resource
 
 from kestrel.append_file import ALWAYS, FILE_MODE, AppendFile
+from kestrel.clock import Clock
 from kestrel.errors import StartError
+from kestrel.ration import Ration
+from kestrel.shown import shown_path
 
 FOLDER_MODE = 0o750
 COPY_BLOCK = 1 << 20
+SLOW = 1.0              # seconds: an fsync that takes longer is told, SLOW_LINES of them a minute
+SLOW_LINES = 10
 
 
 def as_path(path):
@@ -44,11 +49,14 @@ def _is_file(entry):
 
 
 class Disk:
-    """The files of one server. ``log`` is a logging.Logger, ``system`` stands in for os in tests."""
+    """The files of one server. ``log`` is a logging.Logger, ``system`` and ``clock`` stand in for the real ones in tests.
+    """
 
-    def __init__(self, log, system=os):
+    def __init__(self, log, system=os, clock=None):
         self.log = log
         self.system = system
+        self._clock = clock or Clock()
+        self._slow = Ration(log, self._clock, SLOW_LINES)
         # The number of descriptors the process may have, see ``is_scarce``.
         self._files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         # The highest timestamp in the names of files of queues that were deleted. A queue of the same name takes later
@@ -143,6 +151,24 @@ class Disk:
         with self.system.scandir(path) as entries:
             return [(entry.name, _is_file(entry)) for entry in entries]
 
+    def fsync(self, descriptor, path):
+        """fsync(2), of a file or a folder, and a line in the log if that took long. ``path``: what it is called, a
+        folder with a slash behind. May be called in a thread."""
+        begun = self._clock.monotonic()
+        try:
+            self.system.fsync(descriptor)
+        finally:
+            took = self._clock.monotonic() - begun
+            if took > SLOW:
+                self._tell_slow(path, took)
+
+    def _tell_slow(self, path, seconds):
+        shown = shown_path(path)
+        if shown.queue is None:
+            self._slow.warning('fsync of %s took %.1f s', shown, seconds)
+        else:
+            self._slow.warning('journal of queue %s: fsync of %s took %.1f s', shown.queue, shown, seconds)
+
     # --- names
 
     def make_dir(self, path):
@@ -177,7 +203,7 @@ class Disk:
         number = self._changes.get(path, 0)
         descriptor = self.system.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            self.system.fsync(descriptor)
+            self.fsync(descriptor, path + b'/')
         finally:
             self.system.close(descriptor)
         self._durable[path] = max(number, self._durable.get(path, 0))
@@ -196,7 +222,7 @@ class Disk:
         except FileNotFoundError:
             return      # what a rewrite or a pack replaced it by is durable
         try:
-            self.system.fsync(descriptor)
+            self.fsync(descriptor, path)
         finally:
             self.system.close(descriptor)
 
@@ -227,7 +253,7 @@ class Disk:
         descriptor = self.system.open(path, os.O_WRONLY | os.O_CLOEXEC)
         try:
             self.system.ftruncate(descriptor, size)
-            self.system.fsync(descriptor)
+            self.fsync(descriptor, path)
         finally:
             self.system.close(descriptor)
 
@@ -254,7 +280,7 @@ class Disk:
             try:
                 while data:
                     data = data[self.system.write(target, data):]
-                self.system.fsync(target)
+                self.fsync(target, temporary)
             finally:
                 self.system.close(target)
             self.system.rename(temporary, path)
@@ -273,7 +299,7 @@ class Disk:
         try:
             try:
                 self._copy(path, offset, target)
-                self.system.fsync(target)
+                self.fsync(target, dest)
             finally:
                 self.system.close(target)
         except OSError:

@@ -11,6 +11,7 @@ import os
 import stat
 
 from kestrel.errors import StartError
+from kestrel.shown import queue_of
 
 # The levels of the original that the logging module has no number for.
 TRACE = 5
@@ -264,11 +265,14 @@ class _TextFormatter(logging.Formatter):
 
 
 class _JsonFormatter(logging.Formatter):
-    """One object a line: time, level, logger, message and, if there is one, exception."""
+    """One object a line: time, level, logger, message; queue if it is about one; exception if there is one."""
 
     def format(self, record):
         fields = {'time': _time(record), 'level': _level(record), 'logger': record.name,
                   'message': record.getMessage()}
+        queue = queue_of(record.args or ())
+        if queue is not None:
+            fields['queue'] = queue
         if record.exc_info:
             fields['exception'] = self.formatException(record.exc_info)
         return json.dumps(fields)

@@ -14,6 +14,7 @@ from kestrel.clock import Clock
 from kestrel.daemonize import Daemon
 from kestrel.errors import StartError
 from kestrel.heartbeat import Heartbeat
+from kestrel.hub_watch import HubWatch
 from kestrel.notify import Notifier
 from kestrel.server import KestrelServer
 
@@ -115,10 +116,24 @@ def run(configuration, on_ready=lambda: None):
     _settle_garbage_collection()
     on_ready()
     heartbeat.begin()
+    watch = _watch_hub(server.log)
     server.wait()
     heartbeat.end()
+    if watch is not None:
+        watch.stop()
     signals.cancel()
     handle.close()
+
+
+def _watch_hub(logger):
+    """-> HubWatch, None where the system has not what it needs."""
+    watch = HubWatch(gevent.get_hub().loop, logger, Clock())
+    try:
+        watch.start()
+    except (OSError, RuntimeError) as error:
+        logger.warning('nobody watches whether the hub is blocked: %s', error)
+        return None
+    return watch
 
 
 def _expect_progress():

@@ -2,6 +2,7 @@
 put back too often (``dead_letter_queue``, D18)."""
 
 from kestrel.errors import JournalError, Refusal
+from kestrel.shown import shown_queue
 
 # What one step moves at most: each item is a write of its own.
 MOVED_ITEMS = 100
@@ -91,7 +92,7 @@ class Mover:
             self.stuck = True
             if not was_stuck:
                 self.log.error('queue %s: expired items cannot be moved to queue %s: %s; they stay until they'
-                               ' can', shown(queue.name), shown(name), reason(error))
+                               ' can', shown_queue(queue.name), shown_queue(name), reason(error))
         finally:
             self._remove(written)
         queue.stats.expired_items += left
@@ -118,7 +119,7 @@ class Mover:
         self.silent = self.refused > 0
         if self.silent:
             self.log.warning('queue %s: %d expired items are dropped, queue %s refuses them: it is full, or'
-                             ' they are too large', shown(self.queue.name), self.refused, shown(name))
+                             ' they are too large', shown_queue(self.queue.name), self.refused, shown_queue(name))
             self.refused = 0
             self.queue.hub.call_later(TOLD_EVERY, self._tell, name)
 
@@ -191,7 +192,7 @@ class Mover:
         if self.kept_told is None or now - self.kept_told >= TOLD_EVERY:
             self.kept_told = now
             self.log.warning('queue %s: items of too many deliveries go back, queue %s refuses them: %s',
-                             shown(self.queue.name), shown(name), why)
+                             shown_queue(self.queue.name), shown_queue(name), why)
 
     # -- targets that wait for an fsync ---------------------------------------------------------------------
 
@@ -239,10 +240,6 @@ class Moving:
 
     def committed(self):
         self.mover.moved(self)
-
-
-def shown(name):
-    return name.decode('latin-1')
 
 
 def reason(error):

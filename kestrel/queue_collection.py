@@ -10,6 +10,7 @@ from kestrel.journal import recovery
 from kestrel.journal.journal import Journal
 from kestrel.mover import Mover
 from kestrel.persistent_queue import PersistentQueue
+from kestrel.shown import shown_queue
 from kestrel.stats import QueueStats
 from kestrel.waiters import Waiters
 
@@ -72,7 +73,7 @@ class QueueCollection:
     def load(self, spool, on_replay=None):
         """Set up every queue with a file in the spool (a path, bytes), then those of the configuration (D25).
 
-        on_replay  called for each block of a journal with the number of the queue, that of all queues, and the bytes
+        on_replay  called for each block of a journal with the number of the queue, that of all queues, its name, and the bytes
         """
         self.spool = spool
         found = sorted(recovery.scan(self.disk, self.spool, self.log).items())
@@ -81,7 +82,7 @@ class QueueCollection:
             if not settings.keep_journal:
                 self._leave_alone(name, 'keep_journal is false')
                 continue
-            on_read = partial(on_replay, number, len(found)) if on_replay else None
+            on_read = partial(on_replay, number, len(found), name) if on_replay else None
             recovered = recovery.recover(self.disk, self.clock, self.log, files, settings.max_memory_size,
                                          settings.max_deliveries, on_read)
             self._set_up_by_name(name, settings, recovered)
@@ -93,7 +94,7 @@ class QueueCollection:
 
     def _leave_alone(self, name, why):
         self.left_alone.add(name)
-        self.log.warning('queue %s: %s: its journal files are left alone', name.decode('latin-1'), why)
+        self.log.warning('queue %s: %s: its journal files are left alone', shown_queue(name), why)
 
     def _set_up_configured(self, config):
         """Set up the queues that are configured and not there yet. Raises JournalError with none of them set up."""

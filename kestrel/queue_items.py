@@ -12,6 +12,7 @@ from collections import deque
 from kestrel.hub import ONE_TURN
 from kestrel.item import Item
 from kestrel.journal.read_behind import ReadBehind
+from kestrel.shown import shown_path
 
 # What one step reads back at most, unless memory is empty: only a raised max_memory_size needs more.
 REFILL_ITEMS = 1000
@@ -191,7 +192,7 @@ class QueueItems:
         if trouble != self.trouble:
             self.trouble = trouble
             self.journal.disk.log.error('journal of queue %s: %s cannot be read back: %s', self.journal.shown_name(),
-                                        reader.file.path.decode('utf-8', 'replace'), error.strerror)
+                                        shown_path(reader.file.path), error.strerror)
         if isinstance(error, FileNotFoundError):
             reader.skip_file()
             if reader.left is not None:

@@ -8,6 +8,7 @@ from heapq import heapify, heappop, heappush
 from kestrel.deadlines import GATHERED
 from kestrel.log import peer
 from kestrel.reads import OpenReads
+from kestrel.shown import shown_queue
 
 # With so many ids known those of deleted queues are looked for.
 LOOKED_THROUGH = 100
@@ -149,7 +150,7 @@ class ReadIds:
         return found.items()
 
     def trace(self, who, what, queue, xid):
-        self.log.info('%s: %s queue %s xid %d', peer(who) if who else 'auto_abort_msec', what, queue.name.decode('latin-1'), xid)
+        self.log.info('%s: %s queue %s xid %d', peer(who) if who else 'auto_abort_msec', what, shown_queue(queue.name), xid)
 
     def _set_timer(self, deadline):
         self.timer += 1

@@ -3,6 +3,7 @@
 from collections import deque
 
 from kestrel.log import peer
+from kestrel.shown import shown_queue
 
 
 class OpenReads:
@@ -20,7 +21,7 @@ class OpenReads:
         self.by_name = {}
 
     def _trace(self, what, queue, xid):
-        self.log.info('%s: %s queue %s xid %d', peer(self.who), what, queue.name.decode('latin-1'), xid)
+        self.log.info('%s: %s queue %s xid %d', peer(self.who), what, shown_queue(queue.name), xid)
 
     def add(self, name, queue, xid):
         if queue.traces:

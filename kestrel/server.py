@@ -7,7 +7,7 @@ from gevent.event import AsyncResult, Event
 from gevent.lock import BoundedSemaphore
 from gevent.threadpool import ThreadPool
 
-from kestrel import __version__, config, report
+from kestrel import config, report
 from kestrel.admin.port import AdminPort
 from kestrel.admin.turns import Turns
 from kestrel.background import Background
@@ -27,6 +27,7 @@ from kestrel.ports import ClientPort
 from kestrel.queue_collection import QueueCollection
 from kestrel.services import Services
 from kestrel.session import Session
+from kestrel.start_report import StartReport
 from kestrel.stats import ServerStats, TransportStats
 from kestrel.status import STORED, ServerStatus, StatusFile
 
@@ -59,13 +60,6 @@ PROTOCOLS = (
 HANDLERS = dict(PROTOCOLS)
 
 
-def _in_turns(turns, on_replay, *read):
-    """A block of a journal was read: others may run before the next."""
-    if on_replay is not None:
-        on_replay(*read)
-    turns.next()
-
-
 class KestrelServer:
     """One server. ``start``, then ``wait`` until it has stopped; two of them fit into one process.
 
@@ -85,8 +79,9 @@ class KestrelServer:
         self.on_stop_step = on_stop_step or (lambda: None)
         self.log = log.logger
         self.clock = clock or Clock()
-        self.disk = disk or Disk(self.log)
+        self.disk = disk or Disk(self.log, clock=self.clock)
         self.stats = ServerStats()
+        self.start_report = StartReport(self.log, self.clock)
         settings = configuration.server
         self.admin_settings = configuration.admin
         self.hub = hub or Hub()
@@ -129,7 +124,7 @@ class KestrelServer:
     def load(self, on_replay=None):
         """Bind the ports, lock the spool and replay it (D28). Raises StartError.
 
-        on_replay  called with what is being read, see ``QueueCollection.load``
+        on_replay  called for each block of a journal with the number of the queue, that of all queues, and its bytes
         """
         settings = self.config.server
         try:
@@ -144,11 +139,20 @@ class KestrelServer:
             if self.config.admin.http_port is not None:
                 self.admin = AdminPort(self.services, self.config.admin, self.log, self._too_many_files)
             spool = self.disk.lock_spool(settings.queue_path)
+            self.start_report.begins(self.config.path)
             if self.admin is not None:
                 # it answers while the journals are read
                 self.admin.listen()
-                on_replay = partial(_in_turns, Turns(self.clock), on_replay)
-            self.collection.load(spool, on_replay)
+                turns = Turns(self.clock)
+
+            def on_read(number, queues, name, count):
+                self.start_report.replaying(number, queues, name, count)
+                if on_replay is not None:
+                    on_replay(number, queues, count)
+                if self.admin is not None:
+                    turns.next()
+            self.collection.load(spool, on_read)
+            self.start_report.replayed(settings.queue_path, self.collection.queues.values())
             self.server_status.begin(self.status_file.read(self.server_status.announced))
             self.status_file.check()
             self.loaded = True
@@ -177,8 +181,7 @@ class KestrelServer:
         shown = [*self.ports] if self.admin is None else [*self.ports, self.admin]
         if self.admin is not None:
             self.admin.begin()
-        self.log.info('kestrel %s ready: %d queues in %s, %s', __version__, len(self.collection.queues),
-                      self.config.server.queue_path, ', '.join(map(str, shown)) or 'no port open')
+        self.start_report.ready(self.config.server.queue_path, self.collection.queues, shown)
 
     def _abandon(self):
         for port in self.ports:
@@ -208,11 +211,14 @@ class KestrelServer:
         connection = Connection(sock, address, traffic, self.clock, self.budget, self.idle_limit, transport)
         self.connections.add(connection)
         self.serving.add(connection)
-        session = None
+        session = handler = None
         try:
             session = Session(self.services, connection, stats.connections)
-            connection.serve(HANDLERS[protocol](session, connection, self.services))
+            # a local: whoever asks what blocks the hub finds the request here (hub_watch.py)
+            handler = HANDLERS[protocol](session, connection, self.services)
+            connection.serve(handler)
         finally:
+            handler = None
             self.budget.hold(connection, 0)
             self.serving.discard(connection)
             if self.stopping:

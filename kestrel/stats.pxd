@@ -18,6 +18,7 @@ cdef class Histogram:
     cdef readonly long long count
     cdef readonly long long sum
     cdef Py_ssize_t size
+    cdef readonly long long dropped
 
     @cython.locals(bucket=Py_ssize_t)
     cpdef add(self, long long value)
@@ -33,6 +34,8 @@ cdef class TransportStats:
     cdef public long long closes
     cdef public long long received_bytes
     cdef public long long sent_bytes
+    cdef public long long requests
+    cdef public long long success
     cdef public Histogram connection_duration
     cdef public Histogram connection_received_bytes
     cdef public Histogram connection_sent_bytes

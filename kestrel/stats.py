@@ -58,19 +58,22 @@ class Histogram:
     The buckets are made at the first value: most histograms of most queues never see one.
 
     count, sum  of all values
+    dropped     how many were negative
     """
 
-    __slots__ = ('buckets', 'count', 'sum', 'size')
+    __slots__ = ('buckets', 'count', 'sum', 'size', 'dropped')
 
     def __init__(self):
         self.buckets = None
         self.count = 0
         self.sum = 0
         self.size = 0       # how many buckets there are
+        self.dropped = 0
 
     def add(self, value):
         """Count one value; negative ones are dropped, larger ones count as 2**31-1."""
         if value < 0:
+            self.dropped += 1
             return
         if value < _TABLED:
             if self.size == 0:
@@ -113,7 +116,9 @@ class Histogram:
 
 
 class TransportStats:
-    """What the connections of one client port came to (spec admin 7); counted when one begins and ends."""
+    """What the connections of one client port came to (spec admin 7); counted when one begins and ends, and with each
+    receive: bytes, and the requests that were complete then. Those that did not end in an internal error are
+    ``success``."""
 
     def __init__(self):
         self.connections = 0
@@ -121,6 +126,8 @@ class TransportStats:
         self.closes = 0
         self.received_bytes = 0
         self.sent_bytes = 0
+        self.requests = 0
+        self.success = 0
         self.connection_duration = Histogram()
         self.connection_received_bytes = Histogram()
         self.connection_sent_bytes = Histogram()

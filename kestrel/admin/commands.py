@@ -1,6 +1,7 @@
 """The commands of the admin port that are no statistics: what they do and say (spec admin 2)."""
 
 import datetime
+import gc
 import re
 import sys
 import threading
@@ -21,6 +22,14 @@ def server_info(services):
         'build_revision': 'unknown', 'name': 'kestrel', 'start_time': began.strftime('%a %b %d %H:%M:%S UTC %Y'),
         'uptime': int((services.clock.monotonic() - services.began) * 1000), 'version': __version__,
     }
+
+
+def collect(services):
+    """A full garbage collection. It cannot be done in pieces: nobody is answered meanwhile, so the log says how long."""
+    began = services.clock.monotonic()
+    found = gc.collect()
+    services.log.info('/gc: %d objects were garbage; for %.3f s nothing else ran', found,
+                      services.clock.monotonic() - began)
 
 
 def set_level(logger, pattern, level):

@@ -16,7 +16,7 @@ from gevent.socket import socket as GreenSocket
 from kestrel.admin.answers import Failed, Request, decoded, error, parameters
 
 MAY_ARRIVE = 30.0           # seconds for a whole request, from the answer before it
-MAY_STALL = 30.0            # seconds in which a reader must take something
+MAY_STALL = 30.0            # seconds in which a reader must take a CHUNK
 LONGEST_LINE = 8190         # bytes of the request line
 LARGEST_HEAD = 16384        # bytes of all headers
 MOST_HEADERS = 100
@@ -154,8 +154,8 @@ class Handler(pywsgi.WSGIHandler):
         status = ex.status if isinstance(ex, Refused) else '400 Bad Request'
         self.server.refused(self.client_address, status, ex)
         body = b'%b\n' % str(ex).encode('latin-1', 'replace')
-        self._sendall(b'HTTP/1.1 %b\r\nContent-Type: text/html\r\nX-Content-Type-Options: nosniff\r\n'
-                      b'Content-Length: %d\r\nConnection: close\r\n\r\n%b' % (status.encode('ascii'), len(body), body))
+        self._sendall(b'HTTP/1.1 %b\r\nContent-Type: text/html\r\nX-Ostrich-Version: 8.2.9\r\n'
+                      b'X-Content-Type-Options: nosniff\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b' % (status.encode('ascii'), len(body), body))
         self._linger()
 
     def _linger(self):
@@ -177,9 +177,13 @@ class Handler(pywsgi.WSGIHandler):
     # -- the answer ------------------------------------------------------------------------------------------------
 
     def _sendall(self, data):
-        super()._sendall(data)
-        self.unsent = max(0, self.unsent - len(data))
-        self.server.clients.progress(self)
+        """In pieces: the time of the socket is for all of a ``sendall``, and who goes on reading makes progress."""
+        view = memoryview(data)
+        for at in range(0, len(view), CHUNK):
+            piece = view[at:at + CHUNK]
+            super()._sendall(piece)
+            self.unsent = max(0, self.unsent - len(piece))
+            self.server.clients.progress(self)
 
     def announce(self, size):
         """An answer of so many bytes is on its way."""

@@ -4,6 +4,7 @@ import os
 
 import gevent
 
+from kestrel.admin.dropped import Dropped
 from kestrel.admin.history import History
 from kestrel.admin.http import HttpServer
 from kestrel.admin.listeners import Listeners
@@ -35,7 +36,9 @@ class AdminPort:
         self._http = HttpServer(
             Routes(services, settings, logger, self._listeners, self._past, allowed).answer, logger)
         self._ticker = None
+        self._dropped = Dropped(services, logger)
         self.address = self._port.address
+        self.protocol = self._port.protocol
 
     def listen(self):
         """Answer from now on, at first only what can be answered without queues (D28). Raises StartError."""
@@ -53,6 +56,7 @@ class AdminPort:
             gevent.sleep(1.01 - clock.now_ms() % 1000 / 1000)
             try:
                 self._listeners.tick()
+                self._dropped.look()
             except Exception:
                 self._logger.exception('the statistics of this second failed')
 

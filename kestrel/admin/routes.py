@@ -1,6 +1,5 @@
 """Which path does what (spec admin 2, D62)."""
 
-import gc
 import re
 
 import gevent
@@ -148,7 +147,7 @@ class Routes:
 
     def _collect(self, request):
         self._may_change(request)
-        gc.collect()
+        commands.collect(self._services)
         return 'ok'
 
     def _server_info(self, request):

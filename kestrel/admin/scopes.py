@@ -32,7 +32,8 @@ _QUEUE_METRICS = ('fill_readbehind_usec', 'journal_rewrite_usec', 'journal_rotat
                   'request_size', 'tx_expire_list_size', 'tx_map_size')
 # counters by our names; the network library of the original has two names for the end of a connection
 _TRANSPORT_COUNTERS = {'closechans': 'closes', 'closed': 'closes', 'closes': 'closes', 'connects': 'connects',
-                       'received_bytes': 'received_bytes', 'sent_bytes': 'sent_bytes'}
+                       'received_bytes': 'received_bytes', 'requests': 'requests', 'sent_bytes': 'sent_bytes',
+                       'success': 'success'}
 _TRANSPORT_METRICS = ('connection_duration', 'connection_received_bytes', 'connection_sent_bytes')
 
 

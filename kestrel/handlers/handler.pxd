@@ -14,6 +14,7 @@ cdef class Handler:
     cdef Services services
     cdef readonly Parser parser
     cdef long long block
+    cdef long failed
 
     cpdef long long wants(self)
     @cython.locals(parser=Parser, connection=Connection, ran=long)

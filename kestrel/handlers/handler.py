@@ -2,6 +2,7 @@
 
 from kestrel.errors import HangUp, Refusal, RequestError
 from kestrel.protocol.parser import ForeignProtocol
+from kestrel.shown import shown_request
 
 TURN = 64                   # pipelined requests, or items of one, after which others get their turn
 
@@ -14,6 +15,7 @@ class Handler:
         self.connection = connection
         self.services = services
         self.parser = parser
+        self.failed = 0             # internal errors of this receive
         self.block = 0              # number of the last block that has come in pieces and is whole
 
     def wants(self):
@@ -57,8 +59,13 @@ class Handler:
             if error.line:
                 connection.lingers = self.tell_last(error.line)
         except Exception:
-            self.services.log.exception('request failed: %r', parser.words)
+            self.services.log.exception('request failed: %s',
+                                        shown_request(parser.words, self.services.collection.queues))
+            self.failed += 1
             connection.lingers = self.tell_last(b'')
+        finally:
+            connection.count_requests(ran, self.failed)
+            self.failed = 0
         return False
 
     def _note_block(self):

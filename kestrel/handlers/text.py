@@ -11,6 +11,7 @@ from kestrel.handlers.handler import Handler
 from kestrel.protocol.numbers import I32_MAX, I32_MIN, parse_bounded
 from kestrel.protocol.text import TextParser, unknown_command
 from kestrel.queue_collection import check_no_cr
+from kestrel.shown import shown_request
 from kestrel.status import STORED as STATUSES
 
 NO_ITEM = b'*\n'
@@ -41,7 +42,9 @@ class TextHandler(Handler):
         except (Refusal, RequestError):
             raise
         except Exception:
-            self.services.log.exception('request failed: %r', self.request.words)
+            self.services.log.exception('request failed: %s',
+                                        shown_request(self.request.words, self.services.collection.queues))
+            self.failed += 1
             return b'-Internal error.\n'
 
     def tell(self, line):

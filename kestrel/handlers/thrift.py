@@ -20,6 +20,7 @@ from kestrel.protocol.thrift import (
     CALL, EXCEPTION, REPLY, BadStruct, Numbers, Strings, StructWalk, ThriftParser, framed, message_head,
     read_i32, read_message, read_numbers, read_string, read_strings)
 from kestrel.queue_collection import BAD_NAME, check_no_cr
+from kestrel.shown import shown_request
 from kestrel.thrift_gen import Kestrel
 from kestrel.thrift_gen.ttypes import Item, QueueInfo, Status
 
@@ -151,7 +152,9 @@ class ThriftHandler(Handler):
         except Refusal as error:
             self._refuse(message, INTERNAL_ERROR, error.reason)
         except Exception:
-            self.services.log.exception('request failed: %r', message.name)
+            self.services.log.exception('request failed: %s', shown_request(
+                [message.name, arguments.get('queue_name') or b''], self.services.collection.queues))
+            self.failed += 1
             self._put_back()
             self._refuse(message, INTERNAL_ERROR, b'internal error')
         else:

@@ -13,6 +13,7 @@ from kestrel.journal.record import (
     xid_record)
 from kestrel.journal.series import Series
 from kestrel.journal.sync import Commit
+from kestrel.shown import shown_path, shown_queue
 
 # Data shorter than this is copied behind its header, from here on writev spares the copy (measured: no
 # difference from 8 to 32 KB).
@@ -532,7 +533,7 @@ class Journal:
             try:
                 file.unlink()
             except OSError as error:
-                self.disk.log.error('cannot delete %s: %s', file.path.decode('utf-8', 'replace'), error.strerror)
+                self.disk.log.error('cannot delete %s: %s', shown_path(file.path), error.strerror)
         self.hub.run_job(lambda: [self._close_file(file) for file in files], _nothing_more)
 
     def _replace_all(self):
@@ -561,7 +562,7 @@ class Journal:
 
     def shown_name(self):
         """The queue's name for people, str."""
-        return self.name.decode('latin-1')
+        return shown_queue(self.name)
 
 
 def as_journal_error(error):

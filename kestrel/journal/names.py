@@ -38,8 +38,14 @@ def queue_of(encoded):
 
 def is_journal_file(file_name):
     """Would a start take a file of this name (bytes) in the spool for one of a queue's, or delete it as temporary?"""
+    return owner(file_name) is not None
+
+
+def owner(file_name):
+    """The queue that a file of this name (bytes) in the spool belongs to, bytes, or None. A file of .corrupt belongs to
+    none."""
     form = _FORM.fullmatch(file_name)
-    return form is not None and queue_of(form['queue']) is not None
+    return None if form is None else queue_of(form['queue'])
 
 
 class QueueFiles:

@@ -2,6 +2,7 @@
 
 from kestrel.journal.record import (
     ADD, ADD_FLAGS, ADD_XID, ADDX, CONTINUE, END, IMPOSSIBLE, TORN, RecordReader)
+from kestrel.shown import shown_path
 
 # How much is read from a file at once, bytes: a sixteenth of what the queue may keep in memory, within these.
 LEAST_BLOCK = 16384
@@ -66,7 +67,7 @@ class ReadBehind:
             if op == END or op == TORN or op == IMPOSSIBLE:
                 if op != END:
                     self._log.error('%s: broken record at offset %d met while it was read back: the rest of this file'
-                                    ' is left out', self.file.path.decode('utf-8', 'replace'), reader.offset)
+                                    ' is left out', shown_path(self.file.path), reader.offset)
                 self._advance()
                 return None
             passed += 1
@@ -96,7 +97,7 @@ class ReadBehind:
                 pass
             end = left.offset
         self._log.error('%s was cut by somebody else: %d bytes of %d are there, it is read to %d',
-                        file.path.decode('utf-8', 'replace'), length, file.size, end)
+                        shown_path(file.path), length, file.size, end)
         if file.archived:
             file.expect(end)
         else:

@@ -8,6 +8,7 @@ from kestrel.errors import StartError
 from kestrel.journal import names, record
 from kestrel.journal.record import RecordReader
 from kestrel.journal.replay import Replay
+from kestrel.shown import shown_path
 
 # How much of an incomplete last record may be cut off although no copy of it can be written (D12).
 DISPENSABLE = 1 << 20
@@ -200,4 +201,4 @@ def _shown(spool, file_name):
 
 
 def _text(path):
-    return path.decode('utf-8', 'backslashreplace')
+    return shown_path(path)

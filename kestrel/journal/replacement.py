@@ -11,6 +11,7 @@ from functools import partial
 from kestrel.append_file import SyncJob
 from kestrel.item import Item
 from kestrel.journal.record import REMOVE_TENTATIVE_XID, addition, addx_header, xid_record
+from kestrel.shown import shown_path
 
 # What is written at once: so many bytes, and not more items, because the thread has the interpreter to itself
 # meanwhile and everybody else waits, up to four times a request. Between the pieces it rests: without that packing a
@@ -126,7 +127,7 @@ class Replacement:
             pass        # the queue was deleted, and all its files with it
         except OSError as error:
             self._journal.disk.log.error('cannot delete %s: %s; the next start does it',
-                                         file.path.decode('utf-8', 'replace'), error.strerror)
+                                         shown_path(file.path), error.strerror)
         self._journal.hub.run_job(partial(_close, file), _nothing_more)
 
     def _put_in_place(self, final_path):
@@ -236,7 +237,7 @@ class Rewrite(Replacement):
         """Somebody may have cut the current file: then what he left is all there is of it, and it is appended to that."""
         if source.is_open() and source.length() < source.size:
             self._journal.disk.log.error('%s was cut by somebody else: %d bytes of %d are there; it is written anew',
-                                         source.path.decode('utf-8', 'replace'), source.length(), source.size)
+                                         shown_path(source.path), source.length(), source.size)
             source.cut(source.length())
 
     def _move_away(self, source, path):
@@ -244,7 +245,7 @@ class Rewrite(Replacement):
         try:
             source.rename(path)
         except FileNotFoundError:
-            self._journal.disk.log.error('%s has vanished; it is written anew', source.path.decode('utf-8', 'replace'))
+            self._journal.disk.log.error('%s has vanished; it is written anew', shown_path(source.path))
             return False
         return True
 

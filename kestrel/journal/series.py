@@ -1,6 +1,7 @@
 """The files of one queue: which there are, what they are called, which of them stay open (spec journal 5, 8)."""
 
 from kestrel.journal import names
+from kestrel.shown import shown_path
 
 # So many rotated files of a queue in read-behind stay open, those first that are read next, so that nothing is lost if
 # somebody deletes or renames them.
@@ -152,11 +153,11 @@ class Series:
                 file.close()
         except OSError as error:
             # No descriptor left, or the file is gone: whoever reads it meets the same and tells what it means.
-            self._disk.log.debug('cannot hold %s open: %s', file.path.decode('utf-8', 'replace'), error.strerror)
+            self._disk.log.debug('cannot hold %s open: %s', shown_path(file.path), error.strerror)
 
     def _close(self, file):
         try:
             file.close()
         except OSError as error:
             # The descriptor is gone all the same, and what matters was fsynced before.
-            self._disk.log.error('closing %s failed: %s', file.path.decode('utf-8', 'replace'), error.strerror)
+            self._disk.log.error('closing %s failed: %s', shown_path(file.path), error.strerror)

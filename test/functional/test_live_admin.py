@@ -65,6 +65,8 @@ class AdminPortTest(unittest.TestCase):
         self.assertTrue(answer.startswith(b'HTTP/1.1 %d ' % status), answer[:200])
         self.assertIn(why, answer)
         self.assertEqual(answer.count(b'HTTP/1.1 '), 1, answer)
+        for header in b'X-Ostrich-Version: 8.2.9', b'X-Content-Type-Options: nosniff', b'Connection: close':
+            self.assertIn(header + b'\r\n', answer)
         self.assertNotIn(b'Traceback', answer)
 
     def test_headers(self):
@@ -117,6 +119,8 @@ class AdminPortTest(unittest.TestCase):
                          {'put_items': 1, 'put_bytes': 3, 'get_items_hit': 1, 'transactions': 1})
         self.assertEqual((counters['q/both/put_items'], counters['q/one/put_items']), (1, 1))
         self.assertGreaterEqual(counters['kestrel-memcache/connects'], 1)
+        self.assertGreaterEqual(counters['kestrel-memcache/requests'], 4)
+        self.assertEqual(counters['kestrel-memcache/success'], counters['kestrel-memcache/requests'])
         self.assertGreater(gauges['q/one/journal_size'], 0)
         self.assertGreater(gauges['jvm_heap_used'], 1 << 20)
         for name in ('set_latency_usec', 'get_hit_latency_usec', 'q/traffic/set_latency_usec',
@@ -183,7 +187,7 @@ class AdminPortTest(unittest.TestCase):
         self.assertEqual(self.admin.get('/ping')[0], 200)
         self.assertLess(time.monotonic() - began, 2)
         with self.server.client() as client:
-            client.expect(b'version\r\n', b'VERSION ')
+            client.expect(b'set slow 0 0 1\r\na\r\nget slow\r\n', b'STORED\r\nVALUE slow 0 1\r\na\r\nEND\r\n')
         # the oldest of them have gone for it
         self.assertEqual(slow[0].recv(10), b'')
         self.assertLess(json.loads(self.admin.get('/stats')[2])['gauges']['jvm_fd_count'], SLOW_CLIENTS)

@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import signal
 import unittest
 
+from functional.test_live_admin import Admin
 from functional.waiting import eventually
-from support.server import Server, start_server
+from support.server import PortLease, Server, start_server
 
 
 class LogTest(unittest.TestCase):
@@ -44,10 +46,27 @@ class LogTest(unittest.TestCase):
             client.expect(b'get q\r\n', b'END\r\n')
 
     def test_json(self):
-        self.start({'format': 'json'})
-        lines = eventually(self, 'something in the file', lambda: self.path.read_text().splitlines())
-        for line in lines:
-            self.assertIsInstance(json.loads(line), dict)
+        server = self.start({'format': 'json'}, queues={'q': {'enable_trace': True}})
+        with server.client() as client:
+            client.expect(b'set q 0 0 1\r\na\r\nget q/open\r\n', b'STORED\r\nVALUE q 0 1\r\na\r\nEND\r\n')
+            lines = eventually(self, 'the open read', lambda: 'open' in self.path.read_text()
+                               and self.path.read_text().splitlines())
+        found = [json.loads(line) for line in lines]
+        for fields in found:
+            self.assertLessEqual({'time', 'level', 'message'}, fields.keys())
+        self.assertEqual([fields['queue'] for fields in found if 'queue' in fields], ['q'])
+        self.assertIn('open queue q', found[-1]['message'])
+
+    def test_what_blocks_the_hub(self):
+        lease = PortLease()
+        self.addCleanup(lease.release)
+        # takes twice as long for each further letter of a name
+        server = self.start({}, admin={'http_port': lease.port, 'stats_filters': 'q/(a+)+b'})
+        with server.client() as client:
+            client.expect(b'set %b 0 0 1\r\na\r\n' % (b'a' * 19), b'STORED\r\n')
+        Admin(lease.port).get('/stats.json?namespace=x&filtered=1')
+        line = eventually(self, 'a line', lambda: re.search('WARNING kestrel: hub blocked for .*', self.path.read_text()))
+        self.assertRegex(line[0], r' by the server itself: .*\(admin/stats_report\.py:\d+\)')
 
     def test_level_and_its_reload(self):
         server = self.start({'level': 'OFF'})

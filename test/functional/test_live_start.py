@@ -144,6 +144,25 @@ class ReadyTest(unittest.TestCase):
         server = start_server(self)
         eventually(self, 'ready in the log', lambda: 'ready' in server.log())
 
+    def test_says_what_it_starts_with(self):
+        server = start_server(self)
+        with server.client() as client:
+            client.expect(b'set q 0 0 1048576\r\n%b\r\n' % bytes(1048576), b'STORED\r\n')
+        server.stop()
+        before = len(server.log())
+        server.start()
+        lines = eventually(self, 'ready in the log', lambda: 'ready' in server.log()[before:]
+                           and server.log()[before:].splitlines())
+        said = [line.partition(' kestrel: ')[2] for line in lines]
+        version = r'\d+\.\d+\.\d+'
+        for line, form in zip(said, (
+                rf'kestrel {version} starts: pid {server.pid}, configuration {server.config_path}, (not )?compiled, '
+                rf'Python {version}, gevent {version}',
+                rf'spool {server.spool}: 1 queues, 1 items of 1\.0 MB, journals of 1\.0 MB, replayed in \d+\.\d s',
+                rf'kestrel {version} ready: 1 queues in {server.spool}, memcache on 127\.0\.0\.1:{server.port}')):
+            self.assertRegex(line, '^%s$' % form)
+        self.assertEqual(len(said), 3, lines)
+
     def test_makes_its_spool(self):
         server = Server()
         self.addCleanup(server.close)

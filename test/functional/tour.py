@@ -40,6 +40,8 @@ from support.server import PortLease
 
 SPOKEN = re.compile(r'[A-Z]?[<>](?: |$)')
 RECORD = re.compile(r'\S+ (\w+) \S+: (.*)$')
+# what a busy disk adds
+SLOW = re.compile(r'WARNING .*fsync of .* took \d')
 PATIENCE = 10               # seconds that a reply or a log line may take
 WAITED_FOR = 1              # what is shorter than so many seconds is waited for besides: sockets have timers of their own
 
@@ -241,7 +243,7 @@ class Tour:
             raise AssertionError(f'not logged: {missing}\nbut: {new}')
         for level, message in new:
             line = f'{level} {message}'
-            if level not in ('INFO', 'DEBUG') and not any(pattern(known).fullmatch(line) for known in expected):
+            if level not in ('INFO', 'DEBUG') and not SLOW.search(line) and not any(pattern(known).fullmatch(line) for known in expected):
                 raise AssertionError(f'logged, and not shown: {line}')
 
     def _missing(self, expected):

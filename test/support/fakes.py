@@ -191,6 +191,7 @@ class FakeConnection(Connection):
         self.leaving = False
         self.gone = False
         self.sent = b''
+        self.requests = self.failed = 0     # how many were run, and ended in an internal error
         self.pauses = 0
         self.on_pause = None        # called at each pause
         self.on_write = None        # called with each reply
@@ -207,6 +208,10 @@ class FakeConnection(Connection):
 
     def block_is_whole(self):
         pass
+
+    def count_requests(self, count, failed):
+        self.requests += count
+        self.failed += failed
 
     def park(self, waiter, deadline):
         while not (waiter.woken or waiter.dismissed or self.leaving):

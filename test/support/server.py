@@ -4,6 +4,7 @@ import fcntl
 import os
 import pathlib
 import random
+import re
 import shutil
 import signal
 import socket
@@ -230,6 +231,11 @@ class Server:
         if not self._stderr_path.exists():
             return ''
         return self._stderr_path.read_text(errors='replace')
+
+    def warnings(self):
+        """The lines of WARNING and above, but for those that only tell of a slow or busy machine."""
+        return [line for line in self.log().splitlines() if re.search(r' (WARNING|ERROR|CRITICAL) ', line)
+                and not re.search(r': hub blocked for |fsync of .* took [0-9]', line)]
 
     def log_end(self):
         """The last of it, for the message of a failure."""

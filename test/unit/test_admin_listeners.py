@@ -3,10 +3,12 @@
 import tracemalloc
 import unittest
 
+from kestrel.admin.dropped import Dropped
 from kestrel.admin.listeners import MOST
 from kestrel.stats import QueueStats
 from support.admin import AdminWorld
 from support.clock import THEN
+from support.spool import LogLines
 
 # THEN is 20 s behind a full minute
 TO_NEXT_LATCH = 60 - THEN // 1000 % 60 + 1
@@ -210,6 +212,36 @@ class MemoryTest(unittest.TestCase):
 
     def test_active(self):
         self.assertLess(self.measure(True), 40 * 1024)
+
+
+class DroppedTest(unittest.TestCase):
+
+    def test_a_clock_that_was_set_back_is_warned_of_once_a_minute(self):
+        world = AdminWorld()
+        log = LogLines()
+        world.logger.addHandler(log)
+        dropped = Dropped(world.services, world.logger)
+        client = world.client()
+        for seconds, lines in ((10, 1), (50, 0), (0, 1)):
+            client.ask(b'set q 0 0 1\r\na\r\nset q 0 0 1\r\na\r\n')
+            world.clock.ms -= 3000
+            client.ask(b'get q\r\nget q\r\n')
+            dropped.look()
+            dropped.look()
+            self.assertEqual(len(log.lines), lines)
+            log.lines.clear()
+            world.clock.advance(seconds)
+        self.assertEqual(world.stats.delivery_latency_msec.count, 0)
+
+    def test_the_line(self):
+        world = AdminWorld()
+        log = LogLines()
+        world.logger.addHandler(log)
+        world.stats.delivery_latency_msec.add(-7)
+        world.stats.delivery_latency_msec.add(7)
+        Dropped(world.services, world.logger).look()
+        self.assertEqual(log.lines, ['WARNING delivery_latency_msec: 1 negative values are dropped: was the clock of the '
+                                     'machine set back?'])
 
 
 if __name__ == '__main__':

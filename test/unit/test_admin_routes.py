@@ -149,7 +149,9 @@ class CommandTest(unittest.TestCase):
             self.assertIn('ok', self.world.text(target))
             self.assertEqual(self.world.control.told, [told])
         before = gc.get_stats()[2]['collections']
-        self.check('/gc', '{"response":"ok"}\n')
+        with self.assertLogs(self.world.logger, 'INFO') as caught:
+            self.check('/gc', '{"response":"ok"}\n')
+        self.assertRegex(caught.output[0], r'/gc: \d+ objects were garbage; for 0\.000 s nothing else ran$')
         self.assertGreater(gc.get_stats()[2]['collections'], before)
 
     def test_read_only(self):

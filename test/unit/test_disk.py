@@ -9,6 +9,7 @@ import sys
 from kestrel.append_file import SyncJob
 from kestrel.disk import Disk, lock_owner
 from kestrel.errors import StartError
+from support.clock import MovedClock
 from support.spool import SpoolTest
 
 
@@ -546,3 +547,62 @@ class LockTest(SpoolTest):
         def call(*arguments, **more):
             raise OSError(number, os.strerror(number))
         return call
+
+
+class SlowFsyncTest(SpoolTest):
+    """An fsync that takes more than a second is told, with its file and its queue."""
+
+    def setUp(self):
+        super().setUp()
+        clock = MovedClock()
+        fsync = self.system.fsync
+        self.takes = 1.5
+
+        def slow(descriptor):
+            clock.advance(self.takes)
+            fsync(descriptor)
+        self.system.fsync = slow
+        self.disk = Disk(self.logger, self.system, clock)
+        self.shown = self.spool.decode()
+
+    def told(self):
+        lines, self.log.lines[:] = list(self.log.lines), []
+        return lines
+
+    def test_of_a_journal_and_of_its_folder(self):
+        file = self.disk.open_append(self.spool + b'/caf\xc3\xa9.123')
+        file.append(b'1')
+        slow_file = 'WARNING journal of queue caf\xe9: fsync of %s/caf\xe9.123 took 1.5 s' % self.shown
+        slow_folder = 'WARNING fsync of %s/ took 1.5 s' % self.shown
+        file.fsync()
+        self.assertEqual(self.told(), [slow_file, slow_folder])
+        file.fsync_content()
+        self.assertEqual(self.told(), [slow_file])
+        SyncJob(self.disk, [file])()
+        self.assertEqual(self.told(), [slow_file])
+        self.disk.fsync_path(file.path)
+        self.assertEqual(self.told(), [slow_file])
+        self.disk.truncate(file.path, 0)
+        self.assertEqual(self.told(), [slow_file])
+
+    def test_of_the_status_file(self):
+        self.disk.replace(self.spool + b'/status', b'up')
+        self.assertEqual(self.told(), ['WARNING fsync of %s/status.tmp took 1.5 s' % self.shown,
+                                       'WARNING fsync of %s/ took 1.5 s' % self.shown])
+
+    def test_one_that_fails_late(self):
+        self.system.faults['fsync'] = errno.EIO
+        with self.assertRaises(OSError):
+            self.disk.fsync_dir(self.spool)
+        self.assertEqual(self.told(), ['WARNING fsync of %s/ took 1.5 s' % self.shown])
+
+    def test_a_second_is_not_told(self):
+        self.takes = 1.0
+        self.disk.fsync_dir(self.spool)
+        self.assertEqual(self.told(), [])
+
+    def test_not_without_end(self):
+        self.takes = 1.01
+        for _ in range(30):
+            self.disk.fsync_dir(self.spool)
+        self.assertEqual(len(self.told()), 10)

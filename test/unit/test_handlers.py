@@ -936,6 +936,16 @@ class OthersTest(HandlerTest):
         self.world.control.reload = broken
         self.closes(b'reload', b'SERVER_ERROR internal error\r\n')
 
+    def test_requests_are_counted(self):
+        def broken():
+            raise ZeroDivisionError
+        self.world.control.reload = broken
+        connection = self.client.connection
+        self.client.ask(b'get q\r\nnosuch\r\nset q 0 0 1\r\na\r\nset q 0 0 1')
+        self.assertEqual((connection.requests, connection.failed), (3, 0))
+        self.client.ask(b'\r\nb\r\nversion\r\nreload\r\nversion\r\n')
+        self.assertEqual((connection.requests, connection.failed), (6, 1))
+
     def test_requests_behind_a_client_that_is_gone(self):
         self.client.begin(b'get q/t=1000\r\nset q 0 0 1\r\na\r\n')
         self.client.connection.leave(gone=True)

@@ -9,8 +9,8 @@ from support.environment import CHECKOUT
 # From the bottom to the top. A module may import those of its own level and below; the name of a package
 # stands for all that is in it and not named itself.
 LEVELS = [
-    ['errors', 'clock', 'item', 'stats', 'thrift_gen'],
-    ['protocol', 'journal.record', 'journal.names', 'journal.xids', 'journal.compaction'],
+    ['errors', 'clock', 'item', 'stats', 'ration', 'thrift_gen'],
+    ['protocol', 'journal.record', 'journal.names', 'journal.xids', 'journal.compaction', 'shown'],
     ['disk', 'append_file', 'hub', 'notify', 'pid_file'],
     ['waiters', 'deadlines', 'block_budget', 'journal'],
     ['config', 'settings', 'log', 'queue_items', 'persistent_queue', 'compactor', 'mover'],
@@ -18,7 +18,7 @@ LEVELS = [
     ['queue_collection'],
     ['services', 'access', 'puts', 'session', 'batches', 'report'],
     ['handlers', 'connection', 'ports'],
-    ['idleness', 'busy_poll', 'background', 'admin', 'heartbeat'],
+    ['idleness', 'busy_poll', 'background', 'admin', 'heartbeat', 'hub_watch', 'start_report'],
     ['server'],
     ['main', 'daemonize', 'tools', '__main__'],
 ]

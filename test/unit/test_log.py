@@ -9,7 +9,7 @@ import tempfile
 import types
 import unittest
 
-from kestrel import log
+from kestrel import log, shown
 from kestrel.errors import StartError
 
 # 2026-01-31 23:30:00 in whatever the machine's time zone is, and an hour later: another day as well.
@@ -133,6 +133,21 @@ class FormatTest(LogTestCase):
         self.assertRegex(first.pop('time'), r'^\d{4}-\d\d-\d\dT.*[+-]\d\d:\d\d$')
         self.assertEqual(first, {'level': 'WARNING', 'logger': 'kestrel.test', 'message': 'queue a\n"é"'})
         self.assertRegex(second['exception'], r'(?s)^Traceback.*ValueError: why$')
+
+    def test_the_queue_that_a_line_is_about(self):
+        handle = self.begin(format='json')
+        handle.logger.warning('queue %s: %d items', shown.shown_queue(b'caf\xe9"\n\x1b'), 3)
+        handle.logger.warning('%d bytes of %s, %s', 3, shown.shown_path(b'/spool/caf\xc3\xa9.123.pack'),
+                              shown.shown_queue(b'other'))
+        handle.logger.error('request failed: %s', shown.shown_request([b'get', b'q/open'], {b'q': 1}))
+        handle.logger.error('request failed: %s', shown.shown_request([b'status', b'up'], {b'q': 1}))
+        handle.logger.error('request failed: %s', shown.shown_request(None, {b'q': 1}))
+        handle.logger.warning('%s is a stray file', shown.shown_path(b'/spool/q.bak'))
+        handle.logger.warning('no arguments')
+        lines = [json.loads(line) for line in self.stderr.getvalue().splitlines()]
+        self.assertEqual([line.get('queue', None) for line in lines], ['caf\xe9"\n\x1b', 'caf\xe9', 'q', None, None, None, None])
+        self.assertEqual(lines[1]['message'], '3 bytes of /spool/caf\xe9.123.pack, other')
+        self.assertEqual(lines[2]['message'], "request failed: [b'get', b'q/open']")
 
     def test_text_that_is_no_unicode(self):
         handle = self.begin(filename=self.path)

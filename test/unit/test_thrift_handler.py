@@ -682,6 +682,7 @@ class ErrorsTest(ThriftTest):
         with self.assertLogs(self.world.logger, 'ERROR') as caught:
             self.fails(INTERNAL_ERROR, 'current_status', 'internal error')
         self.assertIn("b'current_status'", caught.output[0])
+        self.assertEqual((self.client.connection.requests, self.client.connection.failed), (1, 1))
         self.ask('get_version')
 
     def test_lenient_requests_get_strict_replies(self):
