@@ -5,10 +5,10 @@ import re
 OPERATIONS = (b'set', b'get', b'monitor', b'delete', b'flush')
 OTHER = b'other'
 
-# Both look at each line of the data, as a filter does: requests are pipelined, and an item may end in a packet
-# before the next command.
+# Looks at each line of the data, as a filter does: an item may end in a packet before the next command.
 OPERATION = re.compile(rb'^([A-Za-z_]+) ([-A-Za-z0-9_$%+:]+)[ /]', re.MULTILINE)
-SET = re.compile(rb'^set ([-A-Za-z0-9_$%+:]+)(?:/[^ \n]*)? -?\d+ -?\d+ (\d+)', re.MULTILINE)
+# From the end of that on: the rest of the name, flags, expiry and the size; whole, the packet may be cut off in it.
+SIZE = re.compile(rb'(?: |/[^ \n]* )-?\d+ -?\d+ (\d+)[ \r\n]')
 
 
 class Counts:
@@ -64,8 +64,8 @@ class Counts:
             if first_matched is None:
                 first_matched = last
             last_matched = last
-            if add_size:
-                add_size(data)
+            if add_size and found and found[1] == b'set':
+                add_size(found)
             if on_match:
                 on_match(data, addresses, frame, tcp)
         self.packets, self.with_data, self.matched = packets, with_data, sum(matched.values())
@@ -75,12 +75,11 @@ class Counts:
             self.matched_span = float(last_matched - first_matched)
         return matched, filtered
 
-    def _add_size(self, data):
-        found = SET.search(data)
+    def _add_size(self, operation):
+        """``operation``: the match of a set."""
+        found = SIZE.match(operation.string, operation.end() - 1)
         if found:
-            sizes = self.sizes.setdefault(found[1], {})
-            size = int(found[2])
-            sizes[size] = sizes.get(size, 0) + 1
+            _add(self.sizes.setdefault(operation[2], {}), int(found[1]), 1)
 
 
 def percentile(sizes, percent):

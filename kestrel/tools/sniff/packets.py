@@ -85,8 +85,8 @@ class Capture:
                 number += 1
                 yield entry
         except (DpktError, ValueError, EOFError) as error:
-            raise self._unreadable('it is cut off or damaged after %d whole packets, at byte %d; tcpdump -r %s -w NEW '
-                                   'saves those' % (number, self._file.tell(), self._path)) from error
+            raise self._unreadable('it is cut off or damaged after %d whole packets; tcpdump -r %s -w NEW saves those'
+                                   % (number, self._path)) from error
         except OSError as error:
             raise self._unreadable(error.strerror or os.strerror(errno.EIO)) from error
 
