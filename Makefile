@@ -72,7 +72,8 @@ deb-src:
 
 # In a folder of its own, because it is a program and no library; what it needs has to be there already.
 INSTALLED = $(prefix)/lib/kestrel
-COMMANDS := kestrel=main qdump=tools.qdump qpack=tools.qpack kestrel-fsck=tools.fsck kestrel-migrate=tools.migrate.main
+COMMANDS := kestrel=main qdump=tools.qdump qpack=tools.qpack kestrel-fsck=tools.fsck ksniff=tools.sniff.command \
+    kcluster=tools.cluster.command kestrel-migrate=tools.migrate.main
 install:
 	@mkdir -p build
 	@$(call make_tree,$(PYTHON),install)

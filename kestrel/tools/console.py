@@ -73,14 +73,21 @@ class Progress:
         return self._next > self.EVERY
 
 
-def run_command(command):
-    """End the process with what ``command(arguments, console)`` answers."""
+def run_command(command, has_peers=False):
+    """End the process with what ``command(arguments, console)`` answers.
+
+    ``has_peers``: it also writes to sockets and pipes, where a peer that is gone is an error and not the end.
+    """
     # whoever reads no more (`qdump file | head`) ends the command without a word, as with other tools
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    if not has_peers:
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     console = Console(sys.stdout.buffer, sys.stderr)
     try:
         code = command(sys.argv[1:], console)
         console.flush()
     except KeyboardInterrupt:
         code = 130
+    except BrokenPipeError:
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGPIPE)
     sys.exit(code)

@@ -43,7 +43,7 @@ class RestartTest(JournaledTest):
         self.assertNotIn('queue_q_items', stats(self.client))
         self.put('q', b'1')
         self.assertEqual((self.take('q'), self.take('q+a')), (b'1', b'1'))
-        self.assertNotIn('WARNING', self.log())
+        self.assertEqual(self.server.warnings(), [])
 
     def test_a_deleted_child_stays_away(self):
         self.before()

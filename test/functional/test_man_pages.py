@@ -8,6 +8,8 @@ import subprocess
 import tempfile
 import unittest
 
+from kestrel.tools.cluster.command import make_parser as kcluster_parser
+from kestrel.tools.sniff.options import make_parser as ksniff_parser
 from support.environment import CHECKOUT, run_kestrel
 
 PAGES = CHECKOUT / 'docs'
@@ -33,6 +35,13 @@ class ManPagesTest(unittest.TestCase):
         self.assertIn('--pid-file', options)
         page = plain((PAGES / 'kestrel.1').read_text())
         self.assertEqual([option for option in options if option not in page], [])
+
+    def test_every_option_of_the_tools_is_explained(self):
+        for name, parser in (('ksniff', ksniff_parser('')), ('kcluster', kcluster_parser())):
+            with self.subTest(name):
+                page = plain((PAGES / f'{name}.1').read_text()).partition(' OPTIONS ')[2]
+                self.assertEqual([option for option in parser._option_string_actions
+                                  if not re.search(rf'(?<![\w-]){option}(?![\w-])', page)], [])
 
     def test_every_setting_with_its_own_text(self):
         from kestrel import settings

@@ -38,8 +38,8 @@ ROOTS = BUILD / 'roots'
 DEB = CHECKOUT / 'kestrel.deb'
 
 # What kestrel depends on and what the tests need: the container has no network to fetch it.
-LIBRARIES = ['python3-configobj', 'python3-daemon', 'python3-gevent', 'python3-hypothesis', 'python3-nose2',
-             'python3-prometheus-client', 'python3-pymemcache', 'python3-setproctitle', 'python3-thrift']
+LIBRARIES = ['python3-configobj', 'python3-daemon', 'python3-dpkt', 'python3-gevent', 'python3-hypothesis',
+             'python3-nose2', 'python3-prometheus-client', 'python3-pymemcache', 'python3-setproctitle', 'python3-thrift']
 BOOKWORM = ['adduser', 'autopkgtest', 'bash-completion', 'dbus', 'dpkg-dev', 'logrotate', 'man-db', 'systemd',
             'systemd-sysv', *LIBRARIES]
 TRIXIE = ['gcc', 'libc6-dev', 'python3-dev', 'cython3', 'python3-setuptools', *LIBRARIES]

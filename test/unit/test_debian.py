@@ -7,7 +7,8 @@ import re
 import unittest
 
 import kestrel
-
+from kestrel.tools.cluster.command import EXPECTED, FIGURES, make_parser as kcluster_parser
+from kestrel.tools.sniff.options import make_parser as ksniff_parser
 from support.environment import CHECKOUT
 
 DEBIAN = CHECKOUT / 'debian'
@@ -76,7 +77,8 @@ class DebianTest(unittest.TestCase):
     def test_make_install_knows_every_command(self):
         commands = dict(re.findall(r"'([\w-]+) = kestrel\.([\w.]+):main'", (CHECKOUT / 'setup.py').read_text()))
         self.assertIn('kestrel', commands)
-        listed = re.search(r'^COMMANDS := (.*)$', (CHECKOUT / 'Makefile').read_text(), re.MULTILINE)[1]
+        makefile = (CHECKOUT / 'Makefile').read_text().replace('\\\n', ' ')
+        listed = re.search(r'^COMMANDS := (.*)$', makefile, re.MULTILINE)[1]
         self.assertEqual(dict(word.split('=') for word in listed.split()), commands)
         completed = (CHECKOUT / 'init/kestrel.bash-completion').read_text() + (DEBIAN / 'kestrel.links').read_text()
         self.assertEqual([name for name in commands if not re.search(rf'^complete .*\b{name}\b', completed, re.MULTILINE)
@@ -88,6 +90,15 @@ class DebianTest(unittest.TestCase):
         options = set(re.findall(r"add_argument\((?:'-f', )?'(--[\w-]+)'", source))
         self.assertIn('--daemon', options)
         self.assertEqual([option for option in options if not re.search(rf'{option}\b', words)], [])
+
+    def test_completion_knows_every_option_of_the_tools(self):
+        words = (CHECKOUT / 'init/kestrel.bash-completion').read_text()
+        for name, parser in (('ksniff', ksniff_parser('')), ('kcluster', kcluster_parser())):
+            with self.subTest(name):
+                offered = set(re.search(rf'^_{name}\(\) .*?^}}', words, re.MULTILINE | re.DOTALL)[0].split("-W '")[-1]
+                              .partition("'")[0].split())
+                self.assertEqual({word for word in offered if word.startswith('-')}, set(parser._option_string_actions))
+        self.assertLessEqual({*FIGURES, *EXPECTED, 'stale', 'version'}, offered)
 
 
 if __name__ == '__main__':

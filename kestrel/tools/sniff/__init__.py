@@ -1,0 +1,1 @@
+"""``ksniff``: captures what clients send to a memcache port and counts it (spec tools 3)."""
