@@ -15,6 +15,7 @@ from kestrel.daemonize import Daemon
 from kestrel.errors import StartError
 from kestrel.heartbeat import Heartbeat
 from kestrel.notify import Notifier
+from kestrel.passed_sockets import PassedSockets
 from kestrel.server import KestrelServer
 
 DEFAULT_CONFIG = '/etc/kestrel/kestrel.conf'
@@ -104,7 +105,7 @@ def run(configuration, on_ready=lambda: None):
         _expect_progress()
         notifier.stopping()
 
-    server = KestrelServer(configuration, handle, on_stop_step=on_stop_step)
+    server = KestrelServer(configuration, handle, on_stop_step=on_stop_step, passed=PassedSockets(os.environ))
     heartbeat = Heartbeat(server, notifier)
     # replay makes millions of objects and no garbage: collecting meanwhile takes two thirds of its time uncompiled
     gc.disable()
