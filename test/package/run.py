@@ -13,6 +13,8 @@ The steps, in their order; without words all of them:
     ways       sdist, wheel, pip, make install, the steps of the Dockerfile, compose.yaml
     trixie     the next release: the package is built, with its unit tests, installed, and started; the unit tests in
                pure Python
+    speed      only when it is named, or with KESTREL_LONG=1: is the service as fast as make run? (10 minutes, on a
+               machine that does nothing else); KESTREL_PAIRS, 20, is how often both are measured
 
 Root file systems are kept under build/roots and made anew when their list of packages changes. Where a container
 cannot be booted this fails, unless KESTREL_NO_BOOT=1 says that it is known: then life is left out, and said to be.
@@ -29,6 +31,7 @@ import sys
 import tempfile
 import time
 
+import service_speed
 import ways
 from container import PATH, Booted, CannotBoot, overlay, run_in_chroot
 
@@ -38,13 +41,16 @@ BUILD = CHECKOUT / 'build'
 ROOTS = BUILD / 'roots'
 DEB = CHECKOUT / 'kestrel.deb'
 
+# make run takes the Python that the caller has.
+CALLED_WITH = dict(os.environ)
+
 # What kestrel depends on and what the tests need: the container has no network to fetch it.
 LIBRARIES = ['python3-configobj', 'python3-daemon', 'python3-gevent', 'python3-hypothesis', 'python3-nose2',
              'python3-prometheus-client', 'python3-pymemcache', 'python3-setproctitle', 'python3-thrift']
 BOOKWORM = ['adduser', 'autopkgtest', 'bash-completion', 'dbus', 'dpkg-dev', 'logrotate', 'man-db', 'systemd',
             'systemd-sysv', *LIBRARIES]
-TRIXIE = ['adduser', 'bash-completion', 'cython3', 'debhelper', 'dh-python', 'dpkg-dev', 'gcc', 'libc6-dev',
-          'pybuild-plugin-pyproject', 'python3-all-dev', 'python3-dev', 'python3-setuptools', *LIBRARIES]
+TRIXIE = ['adduser', 'bash-completion', 'build-essential', 'cython3', 'debhelper', 'dh-python',
+          'pybuild-plugin-pyproject', 'python3-all-dev', 'python3-setuptools', *LIBRARIES]
 # In the system without systemd; it is in the way of nothing until it is installed.
 OPENRC = ['openrc']
 # Whatever it says is too much: --fail-on would count what an override explains.
@@ -60,7 +66,7 @@ def main():
         sys.exit('test/package/run.py: needs root: it makes root file systems and boots one')
     # a pyenv in front of Debian's Python is in the way of Debian's tools
     os.environ['PATH'] = PATH
-    chosen = sys.argv[1:] or list(STEPS)
+    chosen = sys.argv[1:] or [name for name in STEPS if name != 'speed' or os.environ.get('KESTREL_LONG') == '1']
     for name in chosen:
         if name not in STEPS:
             sys.exit(f'{name}: no step; one of {" ".join(STEPS)}')
@@ -70,7 +76,7 @@ def main():
         try:
             STEPS[name]()
             said = 'ok'
-        except (Failed, ways.Wrong) as error:
+        except (Failed, ways.Wrong, service_speed.BenchError) as error:
             failed.append(name)
             said = f'FAILED: {error}'
         except CannotBoot as error:
@@ -290,7 +296,9 @@ def piuparts():
 
 def other_ways():
     ways.distributions()
+    ways.pip_install()
     ways.make_install()
+    ways.compose()
     with contextlib.ExitStack() as stack:
         def stage():
             system = stack.enter_context(overlay(root('plain', 'bookworm', ['ca-certificates'])))
@@ -345,8 +353,19 @@ def trixie():
                 'trixie')
 
 
+def as_fast_as_make_run():
+    run('make', '-C', CHECKOUT, 'build', env=CALLED_WITH)
+    with system_with_package() as system, Booted(system) as machine:
+        said_by(machine.run('sh', '-c', 'mount -o remount,rw / 2>/dev/null; apt-get install -y /t/new.deb',
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True), 'the installation')
+        lines, met = service_speed.measure(machine, CALLED_WITH, int(os.environ.get('KESTREL_PAIRS', service_speed.PAIRS)))
+    print(*lines, sep='\n', flush=True)
+    if not met:
+        raise Failed('the service is slower than make run, or the interval is too wide to tell')
+
+
 STEPS = {'build': build, 'again': again, 'life': life, 'sysv': sysv, 'piuparts': piuparts,
-         'ways': other_ways, 'trixie': trixie}
+         'ways': other_ways, 'trixie': trixie, 'speed': as_fast_as_make_run}
 
 if __name__ == '__main__':
     main()
