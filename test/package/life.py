@@ -202,7 +202,7 @@ class LifeTest(unittest.TestCase):
         self.assertEqual(run('systemctl', 'is-enabled', 'kestrel').stdout.strip(), 'enabled')
         size = run('dpkg-query', '-W', '-f', '${Installed-Size}', 'kestrel').stdout
         print(f'{size} KB installed ', end='', file=sys.stderr)
-        self.assertLessEqual(int(size), 8 << 10)
+        self.assertLessEqual(int(size), 5 << 10)
 
     def test_02_user_and_folders(self):
         user = pwd.getpwnam('kestrel')
