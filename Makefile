@@ -72,8 +72,7 @@ deb-src:
 
 # In a folder of its own, because it is a program and no library; what it needs has to be there already.
 INSTALLED = $(prefix)/lib/kestrel
-COMMANDS := kestrel=main qdump=tools.qdump qpack=tools.qpack kestrel-fsck=tools.fsck ksniff=tools.sniff.command \
-    kcluster=tools.cluster.command kestrel-migrate=tools.migrate.main
+COMMANDS = $(shell grep -o "'[a-z-]* = kestrel\.[a-z_.]*:main'" setup.py | sed "s/'\(.*\) = kestrel\.\(.*\):main'/\1=\2/")
 install:
 	@mkdir -p build
 	@$(call make_tree,$(PYTHON),install)

@@ -16,6 +16,7 @@ from kestrel.errors import StartError
 from kestrel.heartbeat import Heartbeat
 from kestrel.hub_watch import HubWatch
 from kestrel.notify import Notifier
+from kestrel.passed_sockets import PassedSockets
 from kestrel.server import KestrelServer
 
 DEFAULT_CONFIG = '/etc/kestrel/kestrel.conf'
@@ -105,7 +106,7 @@ def run(configuration, on_ready=lambda: None):
         _expect_progress()
         notifier.stopping()
 
-    server = KestrelServer(configuration, handle, on_stop_step=on_stop_step)
+    server = KestrelServer(configuration, handle, on_stop_step=on_stop_step, passed=PassedSockets(os.environ))
     heartbeat = Heartbeat(server, notifier)
     # replay makes millions of objects and no garbage: collecting meanwhile takes two thirds of its time uncompiled
     gc.disable()

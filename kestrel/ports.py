@@ -30,19 +30,26 @@ class ClientPort:
     address   (host, port): where it is bound to, with the port that the system chose if 0 was asked for
     """
 
-    def __init__(self, protocol, host, port, setting=None):
-        """Raises StartError that names the remedy; ``setting``: how the setting of the port is called."""
+    def __init__(self, protocol, host, port, passed, setting=None):
+        """Raises StartError that names the remedy.
+
+        passed   passed_sockets.PassedSockets: if it has one for this port, that is listening already
+        setting  how the setting of the port is called
+        """
         self.protocol = protocol
         self.setting = setting or protocol + '_listen_port'
         self.listener = None
-        self.socket = self._bind(host, port)
+        self.socket = self._bind(host, port, passed)
         self.address = self.socket.getsockname()[:2]
 
-    def _bind(self, host, port):
+    def _bind(self, host, port, passed):
         try:
             family, kind, proto, _, where = socket.getaddrinfo(
                 host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-            sock = socket.socket(family, kind, proto)
+            sock = passed.take(self.protocol, where)
+            bound = sock is not None
+            if not bound:
+                sock = socket.socket(family, kind, proto)
         except OSError as error:
             raise StartError('listen_address %s: %s: set it to an address of this machine'
                              % (host, error.strerror)) from error
@@ -51,7 +58,8 @@ class ClientPort:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             for level, option, value in CLIENT_OPTIONS:
                 sock.setsockopt(level, option, value)
-            sock.bind(where)
+            if not bound:
+                sock.bind(where)
         except OSError as error:
             sock.close()
             raise self._cannot_listen(host, port, error) from error

@@ -22,6 +22,7 @@ from kestrel.handlers.text import TextHandler
 from kestrel.hub import Hub
 from kestrel.journal.sync import Syncer
 from kestrel.log import peer
+from kestrel.passed_sockets import PassedSockets
 from kestrel.persistent_queue import PersistentQueue
 from kestrel.ports import ClientPort
 from kestrel.queue_collection import QueueCollection
@@ -67,13 +68,15 @@ class KestrelServer:
     log            log.Log, see there
     clock, disk, hub   handed in by tests
     on_stop_step   called after each step of the stop: the caller's watch over it
+    passed         passed_sockets.PassedSockets, None: all ports are bound here
 
     ports          list of ports.ClientPort, bound from ``load`` on
     admin          admin.port.AdminPort, None without; it answers during ``load``
     loaded, listening, stopping   bool: how far the server is
     """
 
-    def __init__(self, configuration, log, clock=None, disk=None, hub=None, on_stop_step=None):
+    def __init__(self, configuration, log, clock=None, disk=None, hub=None, on_stop_step=None,
+                 passed=None):
         self.config = configuration
         self.logging = log
         self.on_stop_step = on_stop_step or (lambda: None)
@@ -101,6 +104,7 @@ class KestrelServer:
         self.idle_limit = (settings.client_timeout or 0) / 1000000
         frequency = settings.expiration_timer_frequency
         self.background = Background(self.services, frequency / 1000000 if frequency else None)
+        self.passed = passed or PassedSockets({})
         self.ports = []
         self.admin = None
         self.loaded = False
@@ -134,10 +138,11 @@ class KestrelServer:
                 if port is not None:
                     if protocol == 'thrift':
                         _thrift()
-                    self.ports.append(ClientPort(protocol, settings.listen_address, port))
+                    self.ports.append(ClientPort(protocol, settings.listen_address, port, self.passed))
                     self.stats.transports[protocol] = TransportStats()
             if self.config.admin.http_port is not None:
-                self.admin = AdminPort(self.services, self.config.admin, self.log, self._too_many_files)
+                self.admin = AdminPort(self.services, self.config.admin, self.log, self.passed, self._too_many_files)
+            self.passed.check_taken()
             spool = self.disk.lock_spool(settings.queue_path)
             self.start_report.begins(self.config.path)
             if self.admin is not None:
@@ -188,6 +193,7 @@ class KestrelServer:
             port.close()
         if self.admin is not None:
             self.admin.stop()
+        self.passed.close()
         self.disk.unlock_spool()
 
     # -- clients ---------------------------------------------------------------------------------------------------

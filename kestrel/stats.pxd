@@ -10,11 +10,11 @@ cdef Py_ssize_t _NARROW
 cdef bytes _BUCKET_OF
 cdef bytes _MIDDLE_FROM
 cdef bytes _UPPER_FROM
-cdef long long[::1] _ENDS
+cdef list _ENDS
 
 
 cdef class Histogram:
-    cdef long long[::1] buckets
+    cdef list buckets
     cdef readonly long long count
     cdef readonly long long sum
     cdef Py_ssize_t size
@@ -22,7 +22,6 @@ cdef class Histogram:
 
     @cython.locals(bucket=Py_ssize_t)
     cpdef add(self, long long value)
-    @cython.locals(buckets='long long[::1]', bucket=Py_ssize_t)
     cdef _widen(self)
     @cython.locals(bucket=Py_ssize_t, found=list)
     cpdef list pairs(self)

@@ -3,7 +3,6 @@
 A queue owns its ``QueueStats``; when the queue goes, they go (D26). Nothing here reads a clock or formats a reply.
 """
 
-from array import array
 from bisect import bisect_right
 
 BUCKETS = 202
@@ -40,13 +39,11 @@ _BUCKET_OF = bytes(map(_bucket_of, range(TABLED)))
 _MIDDLE_FROM = bytes([_bucket_of(step << MIDDLE) for step in range(TABLED)])
 _UPPER_FROM = bytes([_bucket_of(step << UPPER) for step in range(TABLED)])
 # Where each bucket ends.
-_ENDS = array('q', [*THRESHOLDS, LARGEST + 1])
+_ENDS = [*THRESHOLDS, LARGEST + 1]
 
 # Nearly all values are below TABLED (a latency in us, a size in bytes): a histogram has the buckets of those first, and
 # all when the first larger one comes.
 NARROW = _BUCKET_OF[-1] + 1
-_NARROW_EMPTY = bytes(8 * NARROW)
-_WIDE_EMPTY = bytes(8 * BUCKETS)
 
 # the same as C integers (stats.pxd)
 _BUCKETS, _LARGEST, _TABLED, _NARROW = BUCKETS, LARGEST, TABLED, NARROW
@@ -55,7 +52,8 @@ _BUCKETS, _LARGEST, _TABLED, _NARROW = BUCKETS, LARGEST, TABLED, NARROW
 class Histogram:
     """Distribution of non-negative i32 values in 202 buckets (spec admin 5).
 
-    The buckets are made at the first value: most histograms of most queues never see one.
+    The buckets are made at the first value: most histograms of most queues never see one. They are a list: with a
+    typed memoryview here every compiled module that knows this class would hold all of Cython's memoryviews, 100 KB each.
 
     count, sum  of all values
     dropped     how many were negative
@@ -77,7 +75,7 @@ class Histogram:
             return
         if value < _TABLED:
             if self.size == 0:
-                self.buckets = array('q', _NARROW_EMPTY)
+                self.buckets = [0] * _NARROW
                 self.size = _NARROW
             self.buckets[_BUCKET_OF[value]] += 1
         else:
@@ -96,10 +94,7 @@ class Histogram:
         self.sum += value
 
     def _widen(self):
-        buckets = array('q', _WIDE_EMPTY)
-        for bucket in range(self.size):
-            buckets[bucket] = self.buckets[bucket]
-        self.buckets = buckets
+        self.buckets = (self.buckets or []) + [0] * (_BUCKETS - self.size)
         self.size = _BUCKETS
 
     def pairs(self):

@@ -18,16 +18,16 @@ class AdminPort:
     services       session.Services
     settings       the [admin] settings, with an http_port
     logger         logging.Logger of the server
-    full_of_files  see ports.ClientPort
+    passed, full_of_files  see ports.ClientPort
     """
 
-    def __init__(self, services, settings, logger, full_of_files):
+    def __init__(self, services, settings, logger, passed, full_of_files):
         """Raises StartError that names the remedy."""
         self._services = services
         self._settings = settings
         self._logger = logger
         self._full_of_files = full_of_files
-        self._port = ClientPort('http', settings.listen_address, settings.http_port, 'http_port')
+        self._port = ClientPort('http', settings.listen_address, settings.http_port, passed, 'http_port')
         self._past = History(services.clock.now_ms() // 1000) if settings.time_series else None
         self._listeners = Listeners(services, [period // 1000000 for period in settings.default_latch_intervals],
                                     self._past)

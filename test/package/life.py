@@ -1,6 +1,8 @@
 """The life of the package on a machine with systemd: runs inside the container, as root, in this order.
 
-    python3 life.py OLD.deb NEW.deb [unittest options]
+    python3 life.py OLD.deb NEW.deb [FIRST.deb] [unittest options]
+
+OLD is NEW under a lower version, FIRST what the project's first package was.
 """
 
 import contextlib
@@ -18,10 +20,12 @@ import unittest
 
 from pymemcache.client.base import Client
 
-OLD, NEW = sys.argv.pop(1), sys.argv.pop(1)
+OLD, NEW, *FIRST = [word for word in sys.argv if word.endswith('.deb')]
+sys.argv = [word for word in sys.argv if not word.endswith('.deb')]
 CONFIG = pathlib.Path('/etc/kestrel/kestrel.conf')
 SPOOL = pathlib.Path('/var/spool/kestrel')
 LOG = pathlib.Path('/var/log/kestrel/kestrel.log')
+PROGRAM = pathlib.Path('/usr/lib/python3/dist-packages/kestrel')
 PORT = 22133
 SECONDS = 20
 
@@ -33,8 +37,25 @@ def run(*words, check=True):
     return ended
 
 
-def install(package, *options):
-    return run('apt-get', 'install', '-y', '--no-install-recommends', '--allow-downgrades', *options, package)
+def install(package, *options, check=True):
+    return run('apt-get', 'install', '-y', '--no-install-recommends', '--allow-downgrades', *options, package,
+               check=check)
+
+
+def dpkg_status():
+    """What dpkg thinks of the package, for example ``install ok installed``; '' if it does not know it."""
+    return run('dpkg-query', '-W', '-f', '${Status}', 'kestrel', check=False).stdout.partition('dpkg-query:')[0].strip()
+
+
+@contextlib.contextmanager
+def small_disk(path, size):
+    """A file system of so many bytes at a folder, which is made if it is missing."""
+    path.mkdir(exist_ok=True)
+    run('mount', '-t', 'tmpfs', '-o', f'size={size}', 'tmpfs', str(path))
+    try:
+        yield
+    finally:
+        run('umount', str(path))
 
 
 def show(what, unit='kestrel'):
@@ -94,6 +115,7 @@ class Traffic:
         self.queue = queue
         self.acked = []
         self.connections = 0
+        self.refused = 0        # attempts to connect that nobody listened to
         self._ended = False
         self._thread = threading.Thread(target=self._run)
 
@@ -116,6 +138,9 @@ class Traffic:
                         number += 1
                         if connection.set(self.queue, b'%d' % number, noreply=False):
                             self.acked.append(number)
+            except ConnectionRefusedError:
+                self.refused += 1
+                time.sleep(0.02)
             except (OSError, Exception) as error:
                 if 'pymemcache' not in type(error).__module__ and not isinstance(error, OSError):
                     raise
@@ -141,12 +166,43 @@ class LifeTest(unittest.TestCase):
         self.assertNotEqual(changed, text)
         CONFIG.write_text(changed)
 
+    def test_00a_no_room_for_the_program(self):
+        with small_disk(PROGRAM, 64 << 10):
+            ended = install(NEW, check=False)
+            self.assertNotEqual(ended.returncode, 0)
+            self.assertIn('No space left on device', ended.stdout)
+        # nothing is configured, nothing runs, and with room it is like the first time
+        self.assertNotIn('installed', dpkg_status().split())
+        self.assertFalse(pathlib.Path('/usr/bin/kestrel').exists())
+        self.assertNotIn(PORT, {port for _, port in listening()})
+
+    def test_00b_no_room_in_the_spool(self):
+        with small_disk(SPOOL, 16 << 10):
+            with contextlib.suppress(OSError), open(SPOOL / '.room', 'wb', buffering=0) as file:
+                while file.write(bytes(4096)):
+                    pass
+            install(NEW)
+            self.assertEqual((dpkg_status(), self.is_active()), ('install ok installed', 'active'))
+            self.assertRegex(ask(b'set q 0 0 1\r\na\r\n'), b'^SERVER_ERROR .*disk')
+            self.assertRegex(LOG.read_text(), 'No space left on device|out of disk space')
+            (SPOOL / '.room').unlink()
+            put('q', b'there is room')
+            self.assertEqual(get('q'), b'there is room')
+            # a spool that is a file system of its own is emptied
+            run('apt-get', 'purge', '-y', 'kestrel')
+            self.assertEqual(list(SPOOL.iterdir()), [])
+        SPOOL.rmdir()
+        self.assertEqual(dpkg_status(), '')
+
     def test_01_install_starts_the_service_on_loopback_alone(self):
         install(OLD)
         self.assertEqual(self.is_active(), 'active')
         self.assertIn(('0100007F', PORT), listening())
         self.assertEqual({address for address, _ in listening()}, {'0100007F'})
         self.assertEqual(run('systemctl', 'is-enabled', 'kestrel').stdout.strip(), 'enabled')
+        size = run('dpkg-query', '-W', '-f', '${Installed-Size}', 'kestrel').stdout
+        print(f'{size} KB installed ', end='', file=sys.stderr)
+        self.assertLessEqual(int(size), 5 << 10)
 
     def test_02_user_and_folders(self):
         user = pwd.getpwnam('kestrel')
@@ -177,7 +233,7 @@ class LifeTest(unittest.TestCase):
     def test_05_the_compiled_modules_are_used_and_the_sources_do_too(self):
         code = 'import kestrel.item as item; print(item.__file__)'
         self.assertRegex(run('python3', '-c', code).stdout, r'\.so$')
-        files = [str(path) for path in pathlib.Path('/usr/lib/python3/dist-packages/kestrel').rglob('*.so')]
+        files = [str(path) for path in PROGRAM.rglob('*.so')]
         self.assertGreater(len(files), 10)
         run('systemctl', 'stop', 'kestrel')
         for file in files:
@@ -268,6 +324,36 @@ class LifeTest(unittest.TestCase):
         self.assertLessEqual(share, 0.002)
         self.assertLessEqual(memory, 45)
 
+    def test_11c_ports_held_by_systemd(self):
+        unit = pathlib.Path('/etc/systemd/system/kestrel.socket')
+        unit.write_bytes(pathlib.Path('/usr/share/doc/kestrel/examples/kestrel.socket').read_bytes())
+        try:
+            run('systemctl', 'daemon-reload')
+            self.assertEqual(run('systemd-analyze', 'verify', '--man=yes', 'kestrel.socket').stdout, '')
+            run('systemctl', 'stop', 'kestrel')
+            run('systemctl', 'start', 'kestrel.socket')
+            with self.subTest('the first client starts it'):
+                self.assertEqual(self.is_active(), 'inactive')
+                put('starter', b'x')
+                self.assertEqual(self.is_active(), 'active')
+            with self.subTest('nobody is refused while it is restarted'), Traffic('held') as traffic:
+                for _ in range(2):
+                    run('systemctl', 'restart', 'kestrel')
+            self.assertEqual((traffic.lost(), traffic.refused), ([], 0))
+            with self.subTest('a socket for no port'):
+                unit.write_text(unit.read_text().replace('127.0.0.1:2222\n', '127.0.0.1:2220\n'))
+                run('systemctl', 'daemon-reload')
+                run('systemctl', 'stop', 'kestrel.socket', 'kestrel')
+                run('systemctl', 'start', 'kestrel.socket')
+                self.assertNotEqual(run('systemctl', 'start', 'kestrel', check=False).returncode, 0)
+                self.assertIn("a socket 'kestrel.socket' on 127.0.0.1 port 2220, which is no port", journal())
+        finally:
+            run('systemctl', 'stop', 'kestrel.socket', 'kestrel')
+            unit.unlink()
+            run('systemctl', 'daemon-reload')
+            run('systemctl', 'reset-failed', check=False)
+            run('systemctl', 'start', 'kestrel')
+
     def test_12_logrotate_loses_no_line(self):
         lines = len(LOG.read_text().splitlines())
         run('logrotate', '--force', '/etc/logrotate.d/kestrel')
@@ -277,6 +363,28 @@ class LifeTest(unittest.TestCase):
         ask(b'reload\r\n')
         self.assertEqual(len(old.read_text().splitlines()), lines)
         self.assertIn('configuration reloaded', LOG.read_text())
+
+    def test_12b_spool_of_a_newer_version(self):
+        put('newer', b'before')
+        run('systemctl', 'stop', 'kestrel')
+        with open(SPOOL / 'newer', 'ab') as file:
+            file.write(b'\x63what only a later version can read')
+        run('systemctl', 'start', 'kestrel')
+        # what can be read is there, the rest is kept, and the log says where
+        self.assertEqual([get('newer'), get('newer')], [b'before', None])
+        self.assertRegex(LOG.read_text(), r'op 99, which this version does not know: was it written by a newer one\?.* saved to /var/spool/kestrel/\.corrupt/newer')
+        kept, = (SPOOL / '.corrupt').glob('newer*')
+        self.assertIn(b'what only a later version can read', kept.read_bytes())
+
+    def test_12c_broken_configuration_at_the_start(self):
+        good = CONFIG.read_text()
+        run('systemctl', 'stop', 'kestrel')
+        CONFIG.write_text('[server]\nmemcache_listen_port = 70000\n')
+        self.assertNotEqual(run('systemctl', 'start', 'kestrel', check=False).returncode, 0)
+        self.assertIn('kestrel.conf: line 2: [server] memcache_listen_port', journal())
+        CONFIG.write_text(good)
+        run('systemctl', 'reset-failed', 'kestrel', check=False)
+        run('systemctl', 'start', 'kestrel')
 
     def test_13_a_second_instance(self):
         text = CONFIG.read_text()
@@ -310,13 +418,17 @@ class LifeTest(unittest.TestCase):
         pids = show('MainPID'), show('MainPID', 'kestrel@second')
         edited = CONFIG.read_text()
         with Traffic('upgraded') as traffic:
-            install(NEW)
+            install(NEW, '-o', 'Dpkg::Options::=--force-confold')
             self.assertEqual(self.is_active(), 'active')
             before = len(traffic.acked)
             eventually('traffic flows again', lambda: len(traffic.acked) > before + 50)
         self.assertGreater(traffic.connections, 1)
         self.assertEqual(traffic.lost(), [])
-        self.assertEqual(CONFIG.read_text(), edited)
+        with self.subTest('a configuration that was edited stays, one that was not is exchanged'):
+            self.assertEqual(CONFIG.read_text(), edited)
+            self.assertIn('# of the previous version', edited)
+            self.assertNotIn('# of the previous version', CONFIG.with_name('kestrel.conf.dpkg-dist').read_text())
+            self.assertNotIn('# of the previous version', pathlib.Path('/etc/logrotate.d/kestrel').read_text())
         self.assertEqual(self.is_active('kestrel@second'), 'active')
         for old, unit in zip(pids, ('kestrel', 'kestrel@second')):
             self.assertNotEqual(show('MainPID', unit), old)
@@ -327,6 +439,8 @@ class LifeTest(unittest.TestCase):
         install(NEW, '--reinstall', '-o', 'Dpkg::Options::=--force-confold')
         eventually('systemd gives up', lambda: self.is_active() in ('failed', 'activating'))
         self.assertIn('line 2: [server] queue_pth: unknown key; did you mean queue_path?', journal())
+        # that a service does not start is no error of the installation
+        self.assertEqual(dpkg_status(), 'install ok installed')
         CONFIG.write_text(good)
         run('systemctl', 'reset-failed', 'kestrel')
         run('systemctl', 'start', 'kestrel')
@@ -381,10 +495,14 @@ class LifeTest(unittest.TestCase):
         run('systemctl', 'start', 'kestrel')
 
     def test_19_man_pages_and_completion(self):
-        for page in ('kestrel.1', 'kestrel.conf.5', 'qdump.1', 'qpack.1', 'kestrel-fsck.1', 'ksniff.1', 'kcluster.1',
-                     'kestrel-migrate.1'):
-            with self.subTest(page):
-                self.assertEqual(len(list(pathlib.Path('/usr/share/man').rglob(page + '.gz'))), 1)
+        files = run('dpkg', '-L', 'kestrel').stdout.split()
+        commands = [path.rpartition('/')[2] for path in files if path.startswith('/usr/bin/')]
+        self.assertIn('qdump', commands)
+        self.assertIn('/usr/share/man/man5/kestrel.conf.5.gz', files)
+        for command in commands:
+            with self.subTest(command):
+                self.assertIn(f'/usr/share/man/man1/{command}.1.gz', files)
+                self.assertIn(f'/usr/share/bash-completion/completions/{command}', files)
         complete = ('. /usr/share/bash-completion/bash_completion; . /usr/share/bash-completion/completions/kestrel;'
                     ' COMP_WORDS=(kestrel --v); COMP_CWORD=1; COMP_LINE="kestrel --v"; COMP_POINT=11; _kestrel kestrel;'
                     ' echo "${COMPREPLY[@]}"')
@@ -407,6 +525,21 @@ class LifeTest(unittest.TestCase):
                    '-not', '-path', '/var/cache/*', '-not', '-path', '/var/lib/apt/*', '-not', '-path', '/run/credentials/*').stdout
         self.assertEqual(left, '')
         self.assertEqual(pwd.getpwnam('kestrel').pw_shell, '/usr/sbin/nologin')
+
+    def test_22_upgrade_from_the_first_package(self):
+        for package in FIRST:
+            install(package)
+            for number in range(1000):
+                put('first', b'%d' % number)
+            with Traffic('traffic') as traffic:
+                install(NEW)
+                self.assertEqual(self.is_active(), 'active')
+                before = len(traffic.acked)
+                eventually('traffic flows again', lambda: len(traffic.acked) > before + 50)
+            self.assertEqual(traffic.lost(), [])
+            self.assertEqual([get('first') for _ in range(1001)], [b'%d' % number for number in range(1000)] + [None])
+            run('apt-get', 'purge', '-y', 'kestrel')
+            self.assertFalse(SPOOL.exists())
 
 
 if __name__ == '__main__':

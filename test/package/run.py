@@ -8,10 +8,13 @@ The steps, in their order; without words all of them:
     build      make deb and make deb-src; lintian has nothing to say
     again      a second build in another folder, time zone and umask is the same, bit by bit
     life       a container is booted: install, serve, reload, crash, upgrade, remove, purge (life.py); autopkgtest
-    sysv       the init script, in a system without systemd
+    sysv       the init script, in a system without systemd: by itself, and under OpenRC
     piuparts   installs and purges leave nothing
-    ways       sdist, wheel, make install, and the steps of the Dockerfile
-    trixie     the unit tests with the libraries of the next release
+    ways       sdist, wheel, pip, make install, the steps of the Dockerfile, compose.yaml
+    trixie     the next release: the package is built, with its unit tests, installed, and started; the unit tests in
+               pure Python
+    speed      only when it is named, or with KESTREL_LONG=1: is the service as fast as make run? (10 minutes, on a
+               machine that does nothing else); KESTREL_PAIRS, 20, is how often both are measured
 
 Root file systems are kept under build/roots and made anew when their list of packages changes. Where a container
 cannot be booted this fails, unless KESTREL_NO_BOOT=1 says that it is known: then life is left out, and said to be.
@@ -28,6 +31,7 @@ import sys
 import tempfile
 import time
 
+import service_speed
 import ways
 from container import PATH, Booted, CannotBoot, overlay, run_in_chroot
 
@@ -37,12 +41,18 @@ BUILD = CHECKOUT / 'build'
 ROOTS = BUILD / 'roots'
 DEB = CHECKOUT / 'kestrel.deb'
 
+# make run takes the Python that the caller has.
+CALLED_WITH = dict(os.environ)
+
 # What kestrel depends on and what the tests need: the container has no network to fetch it.
 LIBRARIES = ['python3-configobj', 'python3-daemon', 'python3-dpkt', 'python3-gevent', 'python3-hypothesis',
              'python3-nose2', 'python3-prometheus-client', 'python3-pymemcache', 'python3-setproctitle', 'python3-thrift']
 BOOKWORM = ['adduser', 'autopkgtest', 'bash-completion', 'dbus', 'dpkg-dev', 'logrotate', 'man-db', 'systemd',
             'systemd-sysv', *LIBRARIES]
-TRIXIE = ['gcc', 'libc6-dev', 'python3-dev', 'cython3', 'python3-setuptools', *LIBRARIES]
+TRIXIE = ['adduser', 'bash-completion', 'build-essential', 'cython3', 'debhelper', 'dh-python',
+          'pybuild-plugin-pyproject', 'python3-all-dev', 'python3-setuptools', *LIBRARIES]
+# In the system without systemd; it is in the way of nothing until it is installed.
+OPENRC = ['openrc']
 # Whatever it says is too much: --fail-on would count what an override explains.
 LINTIAN = ['lintian', '--allow-root', '-EIL', '+pedantic']
 
@@ -56,7 +66,7 @@ def main():
         sys.exit('test/package/run.py: needs root: it makes root file systems and boots one')
     # a pyenv in front of Debian's Python is in the way of Debian's tools
     os.environ['PATH'] = PATH
-    chosen = sys.argv[1:] or list(STEPS)
+    chosen = sys.argv[1:] or [name for name in STEPS if name != 'speed' or os.environ.get('KESTREL_LONG') == '1']
     for name in chosen:
         if name not in STEPS:
             sys.exit(f'{name}: no step; one of {" ".join(STEPS)}')
@@ -66,7 +76,7 @@ def main():
         try:
             STEPS[name]()
             said = 'ok'
-        except (Failed, ways.Wrong) as error:
+        except (Failed, ways.Wrong, service_speed.BenchError) as error:
             failed.append(name)
             said = f'FAILED: {error}'
         except CannotBoot as error:
@@ -92,9 +102,10 @@ def said_by(ended, what):
     return ended.stdout
 
 
-def root(name, suite, packages):
-    """-> the path of a minimal system of that release with the packages in it."""
-    wanted = hashlib.sha256(' '.join([suite, *packages]).encode()).hexdigest()[:12]
+def root(name, suite, packages, later=()):
+    """-> the path of a minimal system of that release with the packages in it; those of ``later``, and what they
+    depend on, only as files in /later."""
+    wanted = hashlib.sha256(' '.join([suite, *packages, *later]).encode()).hexdigest()[:12]
     path = ROOTS / f'{name}-{wanted}'
     if not path.exists():
         ROOTS.mkdir(parents=True, exist_ok=True)
@@ -102,7 +113,9 @@ def root(name, suite, packages):
             shutil.rmtree(old)
         half = ROOTS / 'half'
         shutil.rmtree(half, ignore_errors=True)
-        run('mmdebstrap', '--variant=minbase', '--quiet', f'--include={",".join(packages)}', suite, half)
+        fetch = f"""--customize-hook=[ -z '{' '.join(later)}' ] || chroot "$1" sh -c 'mkdir -p /later/partial;
+            apt-get install -qq -d -y --no-install-recommends -o Dir::Cache::archives=/later {' '.join(later)}'"""
+        run('mmdebstrap', '--variant=minbase', '--quiet', f'--include={",".join(packages)}', fetch, suite, half)
         half.rename(path)
     return path
 
@@ -136,30 +149,61 @@ def again():
         raise Failed(f'not the same in two builds: {" ".join(sorted(different))}')
 
 
+def first_package():
+    """-> the path of the first package that this project had, of pure Python, or None where its history is not there."""
+    git = ['git', '-c', 'safe.directory=*', '-C', CHECKOUT]
+    if not (CHECKOUT / '.git').exists():
+        print('== package life: no git history here: the upgrade from the first package is NOT TESTED', flush=True)
+        return None
+    # of a shallow clone the oldest commit that is there
+    commit = run(*git, 'log', '--diff-filter=A', '--format=%H', '--', 'debian/make-deb').split()[-1]
+    package = BUILD / f'first-{commit[:12]}.deb'
+    if not package.exists():
+        with tempfile.TemporaryDirectory(prefix='first-', dir='/var/tmp') as folder:
+            archive = pathlib.Path(folder, 'archive.tar')
+            run(*git, 'archive', f'--output={archive}', commit)
+            tree = pathlib.Path(folder, 'tree')
+            tree.mkdir()
+            run('tar', '-x', '-f', archive, '-C', tree)
+            for path in (tree / 'kestrel').rglob('*.pxd'):
+                path.unlink()       # nothing is compiled then, which would take minutes
+            run('debian/make-deb', 'binary', f'{folder}/deb', cwd=tree, env={**os.environ, 'DEB_BUILD_OPTIONS': 'nocheck'})
+            built, = pathlib.Path(folder, 'deb').glob('kestrel_*.deb')
+            shutil.copy(built, package)
+    return package
+
+
+def bookworm():
+    return root('bookworm', 'bookworm', BOOKWORM, OPENRC)
+
+
 @contextlib.contextmanager
 def system_with_package():
-    """-> an overlay of bookworm with /t: the packages and the tests."""
-    with overlay(root('bookworm', 'bookworm', BOOKWORM)) as system:
+    """-> an overlay of bookworm with the package in /t."""
+    with overlay(bookworm()) as system:
         folder = system / 't'
         folder.mkdir()
         shutil.copy(DEB, folder / 'new.deb')
-        run(HERE / 'previous.sh', DEB, folder / 'old.deb')
-        shutil.copy(HERE / 'life.py', folder)
         yield system
 
 
 def life():
+    first = first_package()
     with system_with_package() as system, Booted(system) as machine:
+        run(HERE / 'previous.sh', DEB, system / 't/old.deb')
+        if first is not None:
+            run(HERE / 'previous.sh', first, system / 't/first.deb')
+        shutil.copy(HERE / 'life.py', system / 't')
         shutil.copytree(CHECKOUT, system / 't' / 'source', symlinks=True,
                         ignore=shutil.ignore_patterns('build', '.git', '*.deb', '__pycache__'))
-        life_in(machine)
+        life_in(machine, ['/t/old.deb', '/t/new.deb'] + ([] if first is None else ['/t/first.deb']))
 
 
-def life_in(machine):
+def life_in(machine, packages):
     def inside(*words):
         return said_by(machine.run(*words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True), ' '.join(words))
     inside('sh', '-c', 'mount -o remount,rw / 2>/dev/null; cd / && chmod 755 /t')
-    said = inside('python3', '/t/life.py', '/t/old.deb', '/t/new.deb')
+    said = inside('python3', '/t/life.py', *packages)
     print(said, flush=True)
     if not re.search(r'^OK$', said, re.MULTILINE):
         raise Failed('a test was skipped')
@@ -206,6 +250,26 @@ ask 'assert client.get("q") == b"x"'
 [ "$(rc /etc/init.d/kestrel status | tail -1)" = 3 ]
 printf '[server]\nqueue_pth = x\n' >/etc/kestrel/kestrel.conf
 [ "$(rc /etc/init.d/kestrel start | tail -1)" = 1 ]
+cp /t/good.conf /etc/kestrel/kestrel.conf
+apt-get purge -y kestrel
+
+# the same under OpenRC
+apt-get install -y --no-install-recommends /later/*.deb
+mkdir -p /run/openrc; touch /run/openrc/softlevel       # as if it had booted
+apt-get install -y --no-install-recommends /t/new.deb
+rc-update show default | grep -w kestrel
+[ "$(rc rc-service kestrel status | tail -1)" = 3 ]
+rc-service kestrel start
+rc-service kestrel status
+ask 'assert client.set("q", b"x", noreply=False)'
+rc-service kestrel reload
+rc-service kestrel restart
+ask 'assert client.get("q") == b"x"'
+rc-service kestrel stop
+[ "$(rc rc-service kestrel status | tail -1)" = 3 ]
+apt-get purge -y kestrel
+rc-update show | grep -w kestrel && exit 1
+[ ! -e /etc/init.d/kestrel ]
 '''
 # A minimal system has no ip(8).
 LOOPBACK_UP = r'''
@@ -224,7 +288,7 @@ def sysv():
 
 
 def piuparts():
-    path = root('bookworm', 'bookworm', BOOKWORM)
+    path = bookworm()
     # not kestrel's: piuparts runs logrotate, and apt debconf
     others = ['--ignore=/var/lib/logrotate/status', '--ignore-regex=/var/cache/debconf/tmp.ci.*']
     run('piuparts', '--no-eatmydata', '--existing-chroot', path, '--distribution', 'bookworm', *others, DEB, cwd='/var/tmp')
@@ -232,7 +296,9 @@ def piuparts():
 
 def other_ways():
     ways.distributions()
+    ways.pip_install()
     ways.make_install()
+    ways.compose()
     with contextlib.ExitStack() as stack:
         def stage():
             system = stack.enter_context(overlay(root('plain', 'bookworm', ['ca-certificates'])))
@@ -252,16 +318,28 @@ def other_ways():
 
 TRIXIE_TESTS = r'''
 set -eu
+mount -t proc proc /proc; python3 /t/lo.py
 cp -r /t/source /root/kestrel && cd /root/kestrel
-python3 setup.py -q build --parallel=2 --build-base=/root/build --build-lib=/root/tree 2>/root/log || { cat /root/log; exit 1; }
-find /root/tree -name '*.so' | grep -q .
+# with the unit tests, on what was compiled
+DEB_BUILD_OPTIONS=parallel=2 debian/make-deb binary /root/deb >/root/log 2>&1 || { tail -n 200 /root/log; exit 1; }
+
 cd test/unit
-for lane in compiled pure; do
-    tree=/root/kestrel
-    if [ $lane = compiled ]; then tree=/root/tree; fi
-    KESTREL_LANE=debian-$lane KESTREL_TREE=$tree PYTHONPATH=$tree:/root/kestrel/test PYTHONPYCACHEPREFIX=/root/cache \
-        python3 -P -m nose2 -s . -t .
-done
+KESTREL_LANE=debian-pure KESTREL_TREE=/root/kestrel PYTHONPATH=/root/kestrel:/root/kestrel/test \
+    PYTHONPYCACHEPREFIX=/root/cache python3 -P -m nose2 -s . -t .
+
+printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d; chmod +x /usr/sbin/policy-rc.d
+apt-get install -y --no-install-recommends /root/deb/kestrel_*.deb
+cd /
+python3 -c 'import kestrel.item as item; assert item.__file__.endswith(".so"), item.__file__'
+/etc/init.d/kestrel start
+python3 -c '
+from pymemcache.client.base import Client
+client = Client(("127.0.0.1", 22133))
+assert client.set("q", b"x", noreply=False)
+assert client.get("q") == b"x"'
+/etc/init.d/kestrel stop
+apt-get purge -y kestrel
+[ ! -e /var/spool/kestrel ]
 '''
 
 
@@ -270,12 +348,24 @@ def trixie():
         shutil.copytree(CHECKOUT, system / 't/source', symlinks=True,
                         ignore=shutil.ignore_patterns('build', '.git', '*.deb', '__pycache__'))
         (system / 't/tests.sh').write_text(TRIXIE_TESTS)
+        (system / 't/lo.py').write_text(LOOPBACK_UP)
         said_by(run_in_chroot(system, 'sh', '/t/tests.sh', stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True),
-                'the unit tests on trixie')
+                'trixie')
+
+
+def as_fast_as_make_run():
+    run('make', '-C', CHECKOUT, 'build', env=CALLED_WITH)
+    with system_with_package() as system, Booted(system) as machine:
+        said_by(machine.run('sh', '-c', 'mount -o remount,rw / 2>/dev/null; apt-get install -y /t/new.deb',
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True), 'the installation')
+        lines, met = service_speed.measure(machine, CALLED_WITH, int(os.environ.get('KESTREL_PAIRS', service_speed.PAIRS)))
+    print(*lines, sep='\n', flush=True)
+    if not met:
+        raise Failed('the service is slower than make run, or the interval is too wide to tell')
 
 
 STEPS = {'build': build, 'again': again, 'life': life, 'sysv': sysv, 'piuparts': piuparts,
-         'ways': other_ways, 'trixie': trixie}
+         'ways': other_ways, 'trixie': trixie, 'speed': as_fast_as_make_run}
 
 if __name__ == '__main__':
     main()

@@ -1,4 +1,4 @@
-"""The other ways to install: sdist, wheel, make install, and the container without a container engine."""
+"""The other ways to install: sdist, wheel, pip, make install, and the container without a container engine."""
 
 import os
 import pathlib
@@ -70,9 +70,37 @@ def distributions():
         installed = pathlib.Path(folder, 'installed')
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(installed)
-        wanted = {name for name in before if re.fullmatch(r'kestrel/.*\.(py|configspec|thrift)', name)}
+        wanted = {name for name in before if name.startswith('kestrel/') and not name.endswith('.pxd')}
         compare({name for name in files(installed) if '.dist-info/' not in name}, wanted, 'wheel')
         check_runs(PYTHON, '-P', '-m', 'kestrel', env={**os.environ, 'PYTHONPATH': str(installed)}, cwd='/')
+
+
+def pip_install():
+    """pip install of the folder, with an extra, into an environment of its own: every command runs."""
+    with tempfile.TemporaryDirectory() as folder:
+        python = f'{folder}/venv/bin/python'
+        run(PYTHON, '-m', 'venv', f'{folder}/venv')
+        run(python, '-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', f'{sources(folder)}[zookeeper]',
+            env=PURE, cwd='/')
+        run(python, '-c', 'import kazoo.client', cwd='/')
+        for name in commands():
+            run(f'{folder}/venv/bin/{name}', '--help', cwd='/')
+
+
+def commands():
+    """The names that setup.py gives to the commands."""
+    names = re.findall(r"'([\w-]+) = kestrel\.[\w.]+:main'", (CHECKOUT / 'setup.py').read_text())
+    if 'kestrel' not in names:
+        raise Wrong(f'setup.py: no commands but {names}')
+    return names
+
+
+def compose():
+    """compose.yaml is one, and starts what the Dockerfile makes as it is meant to be started."""
+    said = run('docker-compose', '-f', CHECKOUT / 'compose.yaml', 'config', cwd='/')
+    for wanted in ('127.0.0.1:22133:22133/tcp', 'queues:/var/spool/kestrel:rw', 'read_only: true'):
+        if wanted not in said:
+            raise Wrong(f'compose.yaml: no {wanted} in\n{said}')
 
 
 def make_install():
@@ -83,9 +111,11 @@ def make_install():
         run(*command, env=PURE)
         image = pathlib.Path(folder, 'image')
         found = files(image)
-        for name in ('etc/kestrel/kestrel.conf', 'opt/kestrel/bin/kestrel', 'opt/kestrel/bin/qdump',
-                     'opt/kestrel/share/man/man5/kestrel.conf.5', 'opt/kestrel/lib/systemd/system/kestrel@.service',
-                     'opt/kestrel/lib/kestrel/kestrel/kestrel.configspec'):
+        per_command = [name.format(command) for command in commands()
+                       for name in ('opt/kestrel/bin/{}', 'opt/kestrel/share/man/man1/{}.1')]
+        for name in ('etc/kestrel/kestrel.conf', 'opt/kestrel/share/man/man5/kestrel.conf.5',
+                     'opt/kestrel/lib/systemd/system/kestrel@.service',
+                     'opt/kestrel/lib/kestrel/kestrel/kestrel.configspec', *per_command):
             if name not in found:
                 raise Wrong(f'make install: {name} is missing')
         strange = [name for name in found if not name.startswith(('etc/kestrel/', 'opt/kestrel/'))]

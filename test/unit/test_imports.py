@@ -17,7 +17,7 @@ LEVELS = [
     ['status', 'reads', 'read_ids', 'aliased_queue'],
     ['queue_collection'],
     ['services', 'access', 'puts', 'session', 'batches', 'report'],
-    ['handlers', 'connection', 'ports'],
+    ['handlers', 'connection', 'passed_sockets', 'ports'],
     ['idleness', 'busy_poll', 'background', 'admin', 'heartbeat', 'hub_watch', 'start_report'],
     ['server'],
     ['main', 'daemonize', 'tools', '__main__'],
@@ -25,7 +25,7 @@ LEVELS = [
 
 # A thing outside, and the modules that may import what leads to it.
 DOORS = {
-    'socket': {'connection', 'ports', 'notify', 'tools.cluster.servers', 'tools.sniff.command'},
+    'socket': {'connection', 'passed_sockets', 'ports', 'notify', 'tools.cluster.servers', 'tools.sniff.command'},
     'time': {'clock'},
     'shutil': {'disk', 'tools.sniff.capture'},
     'dpkt': {'tools.sniff.packets'},

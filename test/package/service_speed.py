@@ -1,0 +1,178 @@
+"""Is the packaged service under its sandbox as fast as ``make run`` with the same configuration?
+
+Both run in the container's network and on its file system, one after the other: pairs A B, then B A, and so on. Each
+start has an empty spool. What is compared is the rate of puts and of gets of 1 KB items by 100 clients.
+"""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+CHECKOUT = pathlib.Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(CHECKOUT / 'test' / 'bench'))
+
+import figures  # noqa: E402
+import load  # noqa: E402
+from servers import BenchError  # noqa: E402
+
+PAIRS = 20
+ITEMS = 100_000
+PORT = 22133
+SECONDS = 30            # for a start or a stop
+WORST = 0.97            # a loss of 3 %, which the 95 % interval has to exclude
+LISTENS = re.compile(rf'^\s*\d+: [0-9A-F]+:{PORT:04X} \S+ 0A ', re.MULTILINE)
+
+
+class Contender:
+    """A server in the network of the container; what load.Generator wants of one."""
+
+    protocol = 'kestrel'
+    port = PORT
+
+    def __init__(self, machine):
+        self.machine = machine
+        self.process = self     # of which the generator wants the pid
+        self.pid = None
+
+    def _listens(self):
+        return LISTENS.search(pathlib.Path(f'/proc/{self.machine.leader}/net/tcp').read_text())
+
+    def _wait(self, what, is_so):
+        deadline = time.monotonic() + SECONDS
+        while not is_so():
+            if time.monotonic() > deadline:
+                raise BenchError(f'{self.name}: {what}: not within {SECONDS} s{self.log_tail()}')
+            time.sleep(0.02)
+
+    def start(self):
+        self.launch()
+        self._wait('it listens', self._listens)
+
+    def stop(self):
+        self.end()
+        self._wait('nobody listens any more', lambda: not self._listens())
+        shutil.rmtree(self.spool)
+        self.spool.mkdir(mode=0o750)
+        shutil.chown(self.spool, *self.owner)
+
+    def check_alive(self):
+        if not os.path.exists(f'/proc/{self.pid}'):
+            raise BenchError(f'{self.name} has ended{self.log_tail()}')
+
+    def cpu_seconds(self):
+        fields = pathlib.Path(f'/proc/{self.pid}/stat').read_text().rpartition(')')[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
+
+    def log_tail(self):
+        return '\n' + self.log.read_text()[-2000:] if self.log.exists() else ''
+
+
+class Packaged(Contender):
+    """The service, started by systemd."""
+
+    name = 'package'
+
+    def __init__(self, machine):
+        super().__init__(machine)
+        self.spool = machine.system / 'var/spool/kestrel'
+        self.log = machine.system / 'var/log/kestrel/kestrel.log'
+        owner = self.spool.stat()
+        self.owner = owner.st_uid, owner.st_gid
+
+    def launch(self):
+        if self.machine.run('systemctl', 'start', 'kestrel').returncode:
+            raise BenchError('systemctl start kestrel failed')
+        group = self.machine.run('systemctl', 'show', '-P', 'MainPID', 'kestrel', capture_output=True, text=True)
+        self.pid = self._outside(group.stdout.strip())
+
+    def _outside(self, inside):
+        """The pid on this machine of the process that has the pid ``inside`` in the container."""
+        mine = os.readlink(f'/proc/{self.machine.leader}/ns/pid')
+        for path in pathlib.Path('/proc').glob('[0-9]*/status'):
+            try:
+                if re.search(rf'^NSpid:.*\t{inside}$', path.read_text(), re.MULTILINE) and \
+                        os.readlink(path.with_name('ns') / 'pid') == mine:
+                    return int(path.parent.name)
+            except OSError:
+                continue        # it has just ended
+        raise BenchError(f'no process {inside} of the container')
+
+    def end(self):
+        self.machine.run('systemctl', 'stop', 'kestrel', check=True)
+
+
+class FromCheckout(Contender):
+    """``make run`` with the configuration of the package; queues, status and log are elsewhere."""
+
+    name = 'make run'
+    owner = 0, 0
+
+    def __init__(self, machine, environ):
+        super().__init__(machine)
+        self.environ = environ
+        folder = machine.system / 'var/make-run'
+        self.spool, self.log, self.config = folder / 'spool', folder / 'log', folder / 'kestrel.conf'
+        self.spool.mkdir(parents=True)
+        text = (machine.system / 'etc/kestrel/kestrel.conf').read_text()
+        text, count = re.subn(r'^filename = .*', f'filename = {self.log}', text, flags=re.MULTILINE)
+        if count != 1:
+            raise BenchError('kestrel.conf has no filename')
+        own = f'[server]\nqueue_path = {self.spool}\nstatus_file = {folder}/status\n'
+        self.config.write_text(text.replace('[server]\n', own, 1))
+
+    def launch(self):
+        command = ['nsenter', f'--target={self.machine.leader}', '--net', 'make', '-s', 'run', f'CONFIG={self.config}']
+        self.make = subprocess.Popen(command, cwd=CHECKOUT, env=self.environ, stdin=subprocess.DEVNULL)
+        self._wait('it listens', lambda: self.make.poll() is not None or self._listens())
+        self.pid = int(pathlib.Path(f'/proc/{self.make.pid}/task/{self.make.pid}/children').read_text().split()[0])
+
+    def end(self):
+        os.kill(self.pid, 15)
+        self.make.wait(SECONDS)
+
+
+class Generator(load.Generator):
+    """In the container's network."""
+
+    def __init__(self, programs, machine):
+        super().__init__(programs)
+        self.machine = machine
+
+    def command(self, server, options):
+        return ['nsenter', f'--target={self.machine.leader}', '--net', *super().command(server, options)]
+
+
+def measure(machine, environ, pairs=PAIRS, items=ITEMS):
+    """-> (a line for each of put and get, whether all are fast enough). The package is installed in the machine."""
+    machine.run('systemctl', 'stop', 'kestrel', check=True)
+    folder = CHECKOUT / 'build' / 'bench'
+    folder.mkdir(parents=True, exist_ok=True)
+    generator = Generator(load.build(folder), machine)
+    contenders = [Packaged(machine), FromCheckout(machine, environ)]
+    rates = {(contender.name, mode): [] for contender in contenders for mode in ('put', 'get')}
+    others = []
+    for number in range(pairs):
+        for contender in contenders if number % 2 == 0 else contenders[::-1]:
+            contender.start()
+            work = {'count': items, 'size': 1024, 'connections': 100, 'seed': load.new_seed()}
+            for mode in 'put', 'get':
+                result = generator.run(contender, mode=mode, **work)
+                rates[contender.name, mode].append(result['rate'])
+                others.append(result['others_cpu_share'])
+            contender.stop()
+        print(f'   pair {number + 1} of {pairs}: ' + ', '.join(
+            f'{mode} {rates["package", mode][-1]:.0f}/s and {rates["make run", mode][-1]:.0f}/s' for mode in ('put', 'get')),
+            flush=True)
+    lines, met = [], True
+    for mode in 'put', 'get':
+        ratio, low, high = figures.ratio_interval(
+            figures.paired_ratios(rates['package', mode], rates['make run', mode]))
+        met = met and low > WORST
+        lines.append(f'{mode}: package / make run {ratio:.3f}, 95 % interval {low:.3f} to {high:.3f}; target: all above '
+                     f'{WORST}')
+    lines.append(f'other processes used {sum(others) / len(others):.2f} processors on average')
+    return lines, met
