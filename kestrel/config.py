@@ -95,6 +95,12 @@ class Config:
         return [(key, settings.format_value(self._table.kind('default', key), getattr(found, key)))
                 for key in self._table.keys('default')]
 
+    def explain(self, section, found):
+        """The ``Settings`` of a section -> [(key, value in force, default)], str in configuration syntax."""
+        table = self._table
+        return [(key, *[settings.format_value(table.kind(section, key), value)
+                        for value in (getattr(found, key), table.default(section, key))]) for key in table.keys(section)]
+
 
 def load(path, environ=os.environ):
     """Reads the file ``path`` (str) -> ``Config``; raises ``ConfigError``."""

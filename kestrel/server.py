@@ -109,6 +109,7 @@ class KestrelServer:
         self.loaded = False
         self.listening = False
         self.connections = set()
+        self.sessions = {}          # connection -> (its session, protocol, when it began, monotonic): for the admin port
         self.serving = set()        # connections that may have a running request
         self.finished = Event()     # while it stops: none of them has
         self.may_go = Event()       # then they put back what they have open, and close
@@ -205,6 +206,7 @@ class KestrelServer:
         session = None
         try:
             session = Session(self.services, connection, stats.connections)
+            self.sessions[connection] = session, protocol, began
             connection.serve(HANDLERS[protocol](session, connection, self.services))
         finally:
             self.budget.hold(connection, 0)
@@ -215,6 +217,7 @@ class KestrelServer:
                 session.close()
             connection.close()
             self.connections.discard(connection)
+            self.sessions.pop(connection, None)
             stats.connections -= 1
             transport.connections -= 1
             transport.closes += 1

@@ -70,7 +70,7 @@ def distributions():
         installed = pathlib.Path(folder, 'installed')
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(installed)
-        wanted = {name for name in before if re.fullmatch(r'kestrel/.*\.(py|configspec|thrift)', name)}
+        wanted = {name for name in before if re.fullmatch(r'kestrel/.*\.(py|configspec|thrift|html|css|js|svg)', name)}
         compare({name for name in files(installed) if '.dist-info/' not in name}, wanted, 'wheel')
         check_runs(PYTHON, '-P', '-m', 'kestrel', env={**os.environ, 'PYTHONPATH': str(installed)}, cwd='/')
 

@@ -5,6 +5,7 @@ import types
 
 from kestrel.admin.answers import Failed, Request, decoded, parameters
 from kestrel.admin.history import History
+from kestrel.admin.jobs import Jobs
 from kestrel.admin.listeners import Listeners
 from kestrel.admin.routes import Routes
 from kestrel.stats import TransportStats
@@ -44,7 +45,8 @@ class AdminWorld(World):
         self.listeners = Listeners(self.services, list(periods), self.past)
         self.listeners.begin()
         self.settings = types.SimpleNamespace(**{**SETTINGS, **settings})
-        self.routes = Routes(self.services, self.settings, self.logger, self.listeners, self.past, {'machine'})
+        self.jobs = Jobs(self.clock, self.logger)
+        self.routes = Routes(self.services, self.settings, self.logger, self.listeners, self.past, {'machine'}, self.jobs)
 
     def now(self):
         return self.clock.now_ms() // 1000
