@@ -58,6 +58,7 @@ class Config:
 
     path       str, the file it came from
     server, admin, zookeeper, logging   ``Settings`` with the keys of their sections
+    default    ``QueueSettings`` of [default]
     queues     list of bytes: the queues that have a section, in the order of the file
     aliases    dict: alias (bytes) -> list of queue names (bytes); none of them leads back to itself
     """
@@ -71,7 +72,7 @@ class Config:
         self.queues = list(queues)
         self.aliases = aliases
         self._table = table
-        self._default = default
+        self.default = default
         self._own = {}
         # Parents first: a child inherits the parent's result (spec config 5).
         for name in sorted(queues, key=lambda name: b'+' in name):
@@ -84,11 +85,11 @@ class Config:
     def has_white_lists(self):
         """Is any queue for one client id only?"""
         return any([found.white_list_client_id_for_dequeue or found.white_list_client_id_for_enqueue
-                    for found in (self._default, *self._own.values())])
+                    for found in (self.default, *self._own.values())])
 
     def _inherited(self, name):
         parent, plus, _ = name.partition(b'+')
-        return self.queue(parent) if plus else self._default
+        return self.queue(parent) if plus else self.default
 
     def dump(self, found):
         """A ``QueueSettings`` as (key, value) pairs of str, in configuration syntax (D20)."""

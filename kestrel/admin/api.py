@@ -7,7 +7,7 @@ everywhere on this port (answers.decoded).
 import re
 
 from kestrel import __version__
-from kestrel.admin import open_reads, trouble
+from kestrel.admin import open_reads
 from kestrel.admin.answers import Failed
 from kestrel.admin.health import why_not_ready
 from kestrel.admin.peek import MOST_BYTES, MOST_ITEMS, first_items
@@ -174,7 +174,6 @@ class Api:
         dead = settings.dead_letter_queue
         dead_queue = None if dead is None else collection.lookup(dead)
         parent, plus, _ = name.partition(b'+')
-        default = vars(collection.config.default)
         row.update({
             'counters': dict(zip(scope.counter_names, scope.counters())), 'max_items': queue.max_items,
             'max_bytes': queue.max_size, 'created_ms': queue.created, 'journaled': queue.journal is not None,
@@ -183,8 +182,7 @@ class Api:
             'children': len(collection.children.get(name, ())), 'hidden_by_alias': name in collection.aliases,
             'dead_letter_queue': None if dead is None else dead.decode('latin-1'),
             'dead_letters_waiting': None if dead_queue is None else dead_queue.count,
-            'settings': [{'key': key, 'value': value, 'differs': getattr(settings, key) != default[key]}
-                         for key, value in collection.config.dump(settings)],
+            'settings': _settings(collection.config.explain('default', settings)),
             'reads': [self._read(queue, xid, owners.get(xid), now_ms, now) for xid in list(queue.opened)[:SHOWN]],
             'waiting': [peer(owner.address) for owner in queue.waiters.owners()[:SHOWN]],
             'charts': self._charts(scope)})

@@ -63,6 +63,9 @@ class FakeConfig:
     def dump(self, settings):
         return [('max_items', str(settings.max_items)), ('max_age', 'none')]
 
+    def explain(self, section, settings):
+        return [('max_items', str(settings.max_items), '2147483647'), ('max_age', 'none', 'none')]
+
 
 class LineJournal(Journal):
     """The journal as one readable line, for example ``add(5:0:first), remove-tentative(2), unremove(2)``.
