@@ -59,16 +59,17 @@ def choice(query, key, allowed):
 
 
 class Api:
-    """services: services.Services; settings: [admin]; table: queue_table.QueueTable; past: history.History or None;
-    jobs: jobs.Jobs"""
+    """services: services.Services; settings: [admin]; table: queue_table.QueueTable; surveyor: survey.Surveyor; past:
+    history.History or None; jobs: jobs.Jobs"""
 
-    def __init__(self, services, settings, table, past, jobs):
+    def __init__(self, services, settings, table, surveyor, past, jobs):
         self._services = services
         self._control = services.control
         self._collection = services.collection
         self._clock = services.clock
         self._settings = settings
         self._table = table
+        self._surveyor = surveyor
         self._past = past
         self._jobs = jobs
 
@@ -83,7 +84,7 @@ class Api:
             'status': {'announced': status.announced.name, 'in_force': status.in_force.name},
             'not_ready': why_not_ready(self._control), 'reads_blocked': services.reads_blocked,
             'writes_blocked': services.writes_blocked, 'read_only': self._settings.read_only,
-            'connections': stats.connections, 'totals': self._table.totals(),
+            'connections': stats.connections, 'totals': self._surveyor.survey().totals,
             'counters': {name: getattr(stats, name) for name in TOTALS},
             'fsync_errors': sum(stats.fsync_errors.values()), 'process': process_gauges(services),
             'time_series': self._past is not None, 'jobs': self._jobs.report(),

@@ -2,9 +2,10 @@
 
 from heapq import nsmallest
 
-from kestrel.admin import open_reads, trouble
+from kestrel.admin import open_reads, rates, trouble
 from kestrel.admin.history import KEY as HISTORY
 from kestrel.admin.scopes import QueueScope
+from kestrel.admin.survey import CHUNK, dead_letter_queues
 from kestrel.admin.turns import Turns
 
 LARGEST_PAGE = 100          # rows
@@ -38,12 +39,14 @@ _BY_LARGEST = ('trouble', 'age')
 
 
 class QueueTable:
-    """Looks at the queues of one server. services: services.Services; past: history.History, None without."""
+    """Looks at the queues of one server. services: services.Services; surveyor: survey.Surveyor; past: history.History,
+    None without."""
 
-    def __init__(self, services, past):
+    def __init__(self, services, surveyor, past):
         self._collection = services.collection
         self._clock = services.clock
         self._past = past
+        self._surveyor = surveyor
 
     def page(self, sort, descending, part, folded, offset, limit):
         """-> (rows, how many there are, how many of them pass the filter)
@@ -67,33 +70,10 @@ class QueueTable:
         """-> rows of a parent, if it is there, and of its children, in the order of their names."""
         return self._rows(self._members(parent), False)
 
-    def totals(self):
-        """-> dict: sums over all queues, and how many of them are in trouble, by its word."""
-        turns = Turns(self._clock)
-        targets = self._targets()
-        now_ms, now = self._clock.now_ms(), self._clock.monotonic()
-        queues = items = size = mem = journal = waiters = opened = oldest = 0
-        found = dict.fromkeys(trouble.WEIGHTS, 0)
-        for name, queue in list(self._collection.queues.items()):
-            queues += 1
-            items += queue.count
-            size += queue.bytes
-            mem += queue.mem_bytes
-            journal += _journal_size(queue)
-            waiters += len(queue.waiters)
-            opened += len(queue.opened)
-            if queue.count:
-                oldest = max(oldest, _age(queue, now_ms))
-            for word in trouble.of_queue(queue, now_ms, now, name in targets)[0]:
-                found[word] += 1
-            turns.next()
-        return {'queues': queues, 'items': items, 'bytes': size, 'mem_bytes': mem, 'journal_size': journal,
-                'waiters': waiters, 'open_reads': opened, 'age_ms': oldest, 'trouble': found}
-
     # -- which -----------------------------------------------------------------------------------------------------
 
     def _names(self, part, folded):
-        """-> iterable of the names that pass."""
+        """-> list of the names that pass."""
         names = list(self._collection.queues)
         if part:
             part = part.lower()
@@ -104,45 +84,43 @@ class QueueTable:
                       if members and name not in self._collection.queues]
         return names
 
-    def _targets(self):
-        """The queues that others send their dead letters to."""
-        return {queue.settings.dead_letter_queue for queue in self._collection.queues.values()}
-
     def _keys(self, names, sort, folded):
         """-> {name of each row there would be: what it is sorted by}"""
-        if sort == 'name' and not folded:
-            return dict.fromkeys(names)
         turns = Turns(self._clock)
         key_of = self._key_function(sort)
         largest = sort in _BY_LARGEST
         keys = {}
-        for name in names:
-            queue = self._collection.queues.get(name)
-            key = 0 if queue is None else key_of(queue)
-            if folded and b'+' in name:
-                name = name.partition(b'+')[0]
-            known = keys.get(name)
-            if known is None:
-                keys[name] = key
-            else:
-                keys[name] = max(known, key) if largest else known + key
+        for at in range(0, len(names), CHUNK):
+            for name in names[at:at + CHUNK]:
+                key = key_of(name)
+                if folded and b'+' in name:
+                    name = name.partition(b'+')[0]
+                known = keys.get(name)
+                if known is None:
+                    keys[name] = key
+                else:
+                    keys[name] = max(known, key) if largest else known + key
             turns.next()
         return keys
 
     def _key_function(self, sort):
+        """-> function: name -> number"""
+        if sort == 'name':
+            return lambda name: 0
+        if sort == 'trouble':
+            weights = self._surveyor.survey().weights
+            return lambda name: weights.get(name, 0)
         now_ms, now = self._clock.now_ms(), self._clock.monotonic()
         order = _ORDERS.get(sort)
-        if order is not None:
-            return lambda queue: order(queue, now_ms)
-        if sort == 'name':
-            return lambda queue: 0
-        targets = self._targets()
-        if sort == 'trouble':
-            # in equal trouble: the larger one
-            return lambda queue: (trouble.weight(trouble.of_queue(queue, now_ms, now, queue.name in targets)[0]) * 2.0 ** 64
-                                  + queue.count)
-        column = 0 if sort == 'put_rate' else 1
-        return lambda queue: (trouble.of_queue(queue, now_ms, now, False)[1] or (0.0, 0.0))[column]
+        if order is None:
+            column = 0 if sort == 'put_rate' else 1
+            order = lambda queue, _: (rates.rates(queue, now) or (0.0, 0.0))[column]
+        lookup = self._collection.queues.get
+
+        def key_of(name):
+            queue = lookup(name)
+            return 0 if queue is None else order(queue, now_ms)
+        return key_of
 
     # -- rows ------------------------------------------------------------------------------------------------------
 
@@ -153,7 +131,7 @@ class QueueTable:
     def _rows(self, names, folded):
         """-> list of dict. A queue that has gone meanwhile has no row."""
         turns = Turns(self._clock)
-        targets = self._targets()
+        targets = dead_letter_queues(self._collection)
         rows = []
         for name in names:
             members = self._members(name) if folded else [name]
@@ -168,7 +146,8 @@ class QueueTable:
     def row(self, queue, is_target):
         """What the table says of a queue. -> dict"""
         now_ms, now = self._clock.now_ms(), self._clock.monotonic()
-        words, speed = trouble.of_queue(queue, now_ms, now, is_target)
+        words = trouble.of_queue(queue, now_ms, now, is_target)
+        speed = rates.rates(queue, now)
         stats = queue.stats
         return {
             'name': queue.name.decode('latin-1'), 'items': queue.count, 'bytes': queue.bytes,
@@ -183,7 +162,7 @@ class QueueTable:
 
     def is_target(self, name):
         """Do other queues send their dead letters to the queue of that name?"""
-        return name in self._targets()
+        return name in dead_letter_queues(self._collection)
 
     def _hour(self, queue):
         """Its items at the end of each of the last 60 minutes, None without time_series."""

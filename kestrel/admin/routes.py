@@ -15,6 +15,7 @@ from kestrel.admin.health import why_not_ready
 from kestrel.admin.listeners import TooMany
 from kestrel.admin.queue_table import QueueTable
 from kestrel.admin.render import json_text, text_lines
+from kestrel.admin.survey import Surveyor
 from kestrel.admin.tokens import Tokens
 
 OK = '200 OK'
@@ -54,7 +55,9 @@ class Routes:
                        '/favicon.ico': self._no_file, '/graph/': self._graph, '/report/': self._graph}
         self._tokens = Tokens(services.clock)
         self._actions = Actions(services, jobs)
-        api = Api(services, settings, QueueTable(services, past), past, jobs)
+        self._surveyor = Surveyor(services.collection, services.clock)
+        table = QueueTable(services, self._surveyor, past)
+        api = Api(services, settings, table, self._surveyor, past, jobs)
         self._api = {'/api/overview': api.overview, '/api/queues': api.queues, '/api/queue': api.queue,
                      '/api/connections': api.connections, '/api/config': api.config}
         self._peek = api.peek
@@ -109,7 +112,10 @@ class Routes:
             why = self._tokens.why_refused(token if token is None else str(token), request.header)
             if why is not None:
                 raise Failed(FORBIDDEN, why)
-            return self._actions.act(fields)
+            try:
+                return self._actions.act(fields)
+            finally:
+                self._surveyor.forget()
         if request.path == PEEK:
             # the data of items: not for a page that calls this server by a name of its own (DNS rebinding)
             self._check_site(request)

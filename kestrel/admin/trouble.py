@@ -20,12 +20,11 @@ GROWN = 1000                # items
 FASTER = 1.1                # so many times more is put than taken
 
 
-def words(queue, now_ms, now, is_target, speed):
+def of_queue(queue, now_ms, now, is_target):
     """-> list of the words above that are true of a queue, the worst first.
 
     now_ms, now  ms since 1970; monotonic seconds
     is_target    it is the dead_letter_queue of another one
-    speed        rates.rates of it
     """
     journal = queue.journal
     found = []
@@ -34,6 +33,7 @@ def words(queue, now_ms, now, is_target, speed):
     count = queue.count
     if not queue.discards and (count >= queue.max_items or queue.bytes >= queue.max_size):
         found.append(FULL)
+    open_reads.note(queue, now)
     if queue.opened and open_reads.oldest_open_for(queue, now) >= STUCK_FROM:
         found.append(STUCK)
     if not count:
@@ -42,11 +42,14 @@ def words(queue, now_ms, now, is_target, speed):
         found.append(DEAD)
     head = queue.head()
     age = 0 if head is None else now_ms - head.add_time
-    put, taken = speed or (0.0, 0.0)
-    if speed is not None and age >= UNREAD_FROM and not taken and not queue.opened and not len(queue.waiters):
-        found.append(UNREAD)
-    if count >= GROWN and put > FASTER * taken:
-        found.append(GROWING)
+    if age >= UNREAD_FROM or count >= GROWN:
+        speed = rates.rates(queue, now)
+        if speed is not None:
+            put, taken = speed
+            if age >= UNREAD_FROM and not taken and not queue.opened and not len(queue.waiters):
+                found.append(UNREAD)
+            if count >= GROWN and put > FASTER * taken:
+                found.append(GROWING)
     if age >= OLD_FROM:
         found.append(OLD)
     return found
@@ -56,9 +59,3 @@ def weight(found):
     """How bad these words are together."""
     return sum([WEIGHTS[word] for word in found])
 
-
-def of_queue(queue, now_ms, now, is_target):
-    """-> (words, rates): see there."""
-    open_reads.note(queue, now)
-    speed = rates.rates(queue, now)
-    return words(queue, now_ms, now, is_target, speed), speed

@@ -56,7 +56,7 @@ function chart(title, lines, show, end) {
       element("span", {class: "legend line" + at}, label)) : null),
     reading,
     element("div", {class: "plot"},
-      element("span", {class: "scale"}, show(top)), element("span", {class: "scale middle"}, show(top / 2)), drawn),
+      element("span", {class: "scale"}, show(top)), top < 2 ? null : element("span", {class: "scale middle"}, show(top / 2)), drawn),
     element("div", {class: "times"}, element("span", {}, clock(end - 59 * 60)), element("span", {}, clock(end - 30 * 60)),
       element("span", {}, clock(end))));
   drawn.addEventListener("pointermove", event => {

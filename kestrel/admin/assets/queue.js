@@ -77,7 +77,7 @@ class QueuePage {
       ["Oldest", row.items ? duration(row.age_ms) : "\u2013", number(row.expired) + " expired"],
       ["Open reads", number(row.open_reads), row.open_reads ? "for " + duration(row.oldest_open_ms) + " or more" : number(row.counters.canceled_transactions) + " put back"],
       ["Waiters", number(row.waiters), "clients"],
-      ["Dead letters", number(row.dead_letters), row.dead_letter_queue === null ? "no dead_letter_queue" :
+      ["Dead letters", number(row.dead_letters), row.dead_letter_queue === null ? "no queue for them" :
         row.dead_letters_waiting === null ? "none wait" : number(row.dead_letters_waiting) + " wait"],
       ["Journal", row.journaled ? bytes(row.journal_size) : "\u2013", row.journaled ? number(row.counters.journal_rewrites) + " rewrites" : "memory only"]];
   }

@@ -178,7 +178,7 @@ class TablePage {
       const marked = MARKS[sort] && row.trouble.find(word => MARKS[sort].includes(word));
       line.cells[at].classList.toggle("bad", Boolean(marked && TROUBLES[marked][0] === "bad"));
       line.cells[at].classList.toggle("warn", Boolean(marked && TROUBLES[marked][0] === "warn"));
-      line.cells[at].classList.toggle("none", ["0", "\u2013", "0\u2009B"].includes(line.cells[at].textContent));
+      line.cells[at].classList.toggle("none", !marked && ["0", "\u2013", "0\u2009B"].includes(line.cells[at].textContent));
     });
     const hour = JSON.stringify(row.hour);
     if (line.hour !== hour) {
