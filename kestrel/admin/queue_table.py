@@ -53,8 +53,9 @@ class QueueTable:
 
         sort    one of SORTS
         part    bytes that names must contain, in any case of ASCII letters; empty: all
-        folded  a parent stands for its family: its children have no rows of their own
+        folded  a parent stands for its family, its children have no rows of their own; not where names are looked for
         """
+        folded = folded and not part
         names = self._names(part, folded)
         keys = self._keys(names, sort, folded)
         if sort == 'name':

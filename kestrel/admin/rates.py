@@ -35,6 +35,12 @@ def rates(queue, now):
     return (put - put_before) / seconds, (taken - taken_before) / seconds
 
 
+def untouched(queue):
+    """Has nothing been taken for a minute, at the least?"""
+    older, _ = (queue.stats.kept or {}).get(OF_MINUTE, (None, None))
+    return older is not None and older.metrics[_TAKEN].count == queue.stats.delivery_latency_msec.count
+
+
 def _of_minute(kept):
     older, newer = kept.get(OF_MINUTE, (None, None))
     if older is None:

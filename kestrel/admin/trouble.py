@@ -42,14 +42,12 @@ def of_queue(queue, now_ms, now, is_target):
         found.append(DEAD)
     head = queue.head()
     age = 0 if head is None else now_ms - head.add_time
-    if age >= UNREAD_FROM or count >= GROWN:
+    if age >= UNREAD_FROM and not queue.opened and not len(queue.waiters) and rates.untouched(queue):
+        found.append(UNREAD)
+    if count >= GROWN:
         speed = rates.rates(queue, now)
-        if speed is not None:
-            put, taken = speed
-            if age >= UNREAD_FROM and not taken and not queue.opened and not len(queue.waiters):
-                found.append(UNREAD)
-            if count >= GROWN and put > FASTER * taken:
-                found.append(GROWING)
+        if speed is not None and speed[0] > FASTER * speed[1]:
+            found.append(GROWING)
     if age >= OLD_FROM:
         found.append(OLD)
     return found

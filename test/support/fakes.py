@@ -98,6 +98,9 @@ class LineJournal(Journal):
     def is_choked(self):
         return self.choked
 
+    def is_pending(self):
+        return self.choked
+
     def line(self):
         return ', '.join(self.records)
 
@@ -187,6 +190,8 @@ class Owner:
 
 class FakeConnection(Connection):
     """A client without a socket: ``sent`` collects its replies; waits are those of a Hub."""
+
+    received_bytes = sent_bytes = 0
 
     def __init__(self, hub, number):
         self.turns = hub
