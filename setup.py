@@ -107,7 +107,7 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.11',
     packages=find_packages(include=['kestrel', 'kestrel.*']),
-    package_data={'kestrel': ['*.configspec', '*.thrift']},
+    package_data={'kestrel': ['*.configspec', '*.thrift'], 'kestrel.admin': ['assets/*']},
     install_requires=['gevent>=22.10', 'configobj>=5.0.8', 'python-daemon>=2.3', 'setproctitle>=1.3',
                       'thrift>=0.17'],
     extras_require={'tools': ['dpkt>=1.9.8'], 'zookeeper': ['kazoo>=2.8']},

@@ -57,6 +57,7 @@ class Config:
 
     path       str, the file it came from
     server, admin, zookeeper, logging   ``Settings`` with the keys of their sections
+    default    ``QueueSettings`` of [default]
     queues     list of bytes: the queues that have a section, in the order of the file
     aliases    dict: alias (bytes) -> list of queue names (bytes); none of them leads back to itself
     """
@@ -70,7 +71,7 @@ class Config:
         self.queues = list(queues)
         self.aliases = aliases
         self._table = table
-        self._default = default
+        self.default = default
         self._own = {}
         # Parents first: a child inherits the parent's result (spec config 5).
         for name in sorted(queues, key=lambda name: b'+' in name):
@@ -83,16 +84,22 @@ class Config:
     def has_white_lists(self):
         """Is any queue for one client id only?"""
         return any([found.white_list_client_id_for_dequeue or found.white_list_client_id_for_enqueue
-                    for found in (self._default, *self._own.values())])
+                    for found in (self.default, *self._own.values())])
 
     def _inherited(self, name):
         parent, plus, _ = name.partition(b'+')
-        return self.queue(parent) if plus else self._default
+        return self.queue(parent) if plus else self.default
 
     def dump(self, found):
         """A ``QueueSettings`` as (key, value) pairs of str, in configuration syntax (D20)."""
         return [(key, settings.format_value(self._table.kind('default', key), getattr(found, key)))
                 for key in self._table.keys('default')]
+
+    def explain(self, section, found):
+        """The ``Settings`` of a section -> [(key, value in force, default)], str in configuration syntax."""
+        table = self._table
+        return [(key, *[settings.format_value(table.kind(section, key), value)
+                        for value in (getattr(found, key), table.default(section, key))]) for key in table.keys(section)]
 
 
 def load(path, environ=os.environ):

@@ -1,5 +1,5 @@
-"""Moves items of one queue to the tail of another: expired ones (``expire_to_queue``, D51) and those that were
-put back too often (``dead_letter_queue``, D18)."""
+"""Moves items of one queue to the tail of another: expired ones (``expire_to_queue``, D51), those that were put back
+too often (``dead_letter_queue``, D18), and those that an operator moves."""
 
 from kestrel.errors import JournalError, Refusal
 from kestrel.shown import shown_queue
@@ -11,6 +11,10 @@ MOVED_BYTES = 1048576
 HELD = 10000
 # How often the log says that a target refuses items, seconds.
 TOLD_EVERY = 60
+# Why an item is moved.
+EXPIRED = 'expired'
+DEAD = 'dead'
+ASKED = 'asked'
 
 
 class Mover:
@@ -33,12 +37,13 @@ class Mover:
         self.receiving = False
         self.moving = None          # the Moving that waits for the newest fsync
         self.held = 0
+        self.returned = 0           # of those that an operator moved: went back, because an fsync failed
         self.refused = 0            # not told yet
         self.silent = False         # it was told less than TOLD_EVERY ago
         self.kept_told = None       # when the log last said that a dead letter was refused, seconds
 
-    def receive(self, item, durable):
-        """Append a copy of an item of another queue, as a put without expiry does. -> as PersistentQueue.put, never None.
+    def receive(self, item, durable, expiry=0):
+        """Append a copy of an item of another queue, as a put with that expiry does. -> as PersistentQueue.put, never None.
 
         What has expired here stays meanwhile: two queues that expire into each other must not go on for ever.
         """
@@ -46,7 +51,7 @@ class Mover:
         try:
             accepted = None
             while accepted is None:
-                accepted = self.queue.put(item.data, item.flags, 0, durable)
+                accepted = self.queue.put(item.data, item.flags, expiry, durable)
             return accepted
         finally:
             self.receiving = False
@@ -87,7 +92,7 @@ class Mover:
                 # its record says which item is at the head: the REMOVEs of those before it come first
                 self._remove(written)
                 written = 0
-                self._hold(queue.hold_head(), accepted, False)
+                self._hold(queue.hold_head(), accepted, EXPIRED)
         except Refusal as error:
             self.stuck = True
             if not was_stuck:
@@ -153,7 +158,7 @@ class Mover:
             elif accepted is True:
                 gone.append(xid)
             else:
-                self._hold(xid, accepted, True)
+                self._hold(xid, accepted, DEAD)
         self._bury_all(gone)
         return [xid for xid in xids if xid not in poison or xid in kept]
 
@@ -194,12 +199,52 @@ class Mover:
             self.log.warning('queue %s: items of too many deliveries go back, queue %s refuses them: %s',
                              shown_queue(self.queue.name), shown_queue(name), why)
 
+    # -- what an operator moves ---------------------------------------------------------------------------------
+
+    def move_heads(self, name, limit):
+        """Move items from the head to the queue of that name, with their flags and expiry, at most ``limit`` and at most
+        one step. -> how many; 0 although there are some: as many as may be wait for an fsync of the target.
+
+        Each leaves by a record of its own: a crash between the two leaves one item in both queues, none in neither.
+        Raises Refusal: the head stays, and nothing was moved by this call.
+        """
+        queue = self.queue
+        target = self._target(name)
+        if target.fanout_only:
+            raise JournalError('it is fanout_only and stores nothing')
+        durable = queue.settings.sync_journal == 0
+        moved = size = 0
+        while moved < min(limit, MOVED_ITEMS) and size < MOVED_BYTES and self.held < HELD:
+            item = queue.head()
+            if item is None:
+                break
+            try:
+                if queue.journal is not None and queue.journal.is_choked():
+                    raise JournalError('the journal of queue %s cannot be written' % shown(queue.name))
+                accepted = target.mover.receive(item, durable, item.expiry)
+                if accepted is False:
+                    raise JournalError('it is full, or the item is too large')
+            except JournalError:
+                if moved:
+                    break
+                raise
+            moved += 1
+            size += len(item.data)
+            if accepted is True:
+                self._remove(1)
+                queue.pop_head()
+            else:
+                self._hold(queue.hold_head(), accepted, ASKED)
+        if moved and queue.journal is not None and queue.journal.total() >= queue.compact_from:
+            queue.compactor.look()
+        return moved
+
     # -- targets that wait for an fsync ---------------------------------------------------------------------
 
-    def _hold(self, xid, commit, dead):
+    def _hold(self, xid, commit, kind):
         moving = self.moving
-        if moving is None or moving.commit is not commit or moving.dead != dead:
-            self.moving = Moving(self, commit, dead)
+        if moving is None or moving.commit is not commit or moving.kind != kind:
+            self.moving = Moving(self, commit, kind)
             commit.join(self.moving)
         self.moving.xids.append(xid)
         self.held += 1
@@ -214,13 +259,15 @@ class Mover:
             return
         if moving.commit.error is None:
             queue.let_go(moving.xids)
-            if moving.dead:
+            if moving.kind == DEAD:
                 queue.stats.dead_letters += len(moving.xids)
             return
         moving.xids.reverse()
         put_back = queue.put_back(moving.xids)
-        if moving.dead:
+        if moving.kind == DEAD:
             self._tell_kept(queue.settings.dead_letter_queue or b'', moving.commit.error.why)
+        elif moving.kind == ASKED:
+            self.returned += put_back
         else:
             queue.stats.expired_items -= put_back
             self.failed = True
@@ -229,13 +276,13 @@ class Mover:
 class Moving:
     """Items, held under these xids, that are on their way to a queue where they wait for a Commit.
 
-    dead  they were put back too often; else they have expired
+    kind  EXPIRED, DEAD (put back too often) or ASKED
     """
 
-    def __init__(self, mover, commit, dead):
+    def __init__(self, mover, commit, kind):
         self.mover = mover
         self.commit = commit
-        self.dead = dead
+        self.kind = kind
         self.xids = []
 
     def committed(self):

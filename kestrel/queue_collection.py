@@ -220,6 +220,12 @@ class QueueCollection:
             self.expected[name] = line = Waiters()
         return line
 
+    def lines(self):
+        """-> iterable of (name, Waiters) of all names for which somebody may wait."""
+        for name, queue in list(self.queues.items()):
+            yield name, queue.waiters
+        yield from list(self.expected.items())
+
     def forget_line(self, name):
         """Drop the line of a name that is no queue once nobody stands in it."""
         line = self.expected.get(name)

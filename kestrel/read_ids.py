@@ -201,6 +201,12 @@ class SharedReads(OpenReads):
         held = self.by_name.get(name)
         return 0 if held is None or held.queue.closed else len(held.ids)
 
+    def held(self, queue):
+        held = self.by_name.get(queue.name)
+        if held is None or held.queue is not queue:
+            return []
+        return [self.ids.by_id[number][1] for number in sorted(held.ids)]
+
     def drop_overdue(self, name):
         """Those that went back by ``open_transaction_timeout`` count no longer (D8, D55)."""
         held = self.by_name.get(name)

@@ -31,6 +31,14 @@ class OpenReads:
             self.by_name[name] = entries = deque()
         entries.append((queue, xid))
 
+    def held(self, queue):
+        """-> list of the xids of that queue that were opened here, the oldest first."""
+        return [xid for holder, xid in self.by_name.get(queue.name, ()) if holder is queue]
+
+    def counts(self):
+        """-> {name of a queue: how many reads of it are open here}"""
+        return {name: self.count(name) for name in self.by_name}
+
     def count(self, name):
         entries = self.by_name.get(name)
         return 0 if entries is None else len(entries)

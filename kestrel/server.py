@@ -110,6 +110,7 @@ class KestrelServer:
         self.loaded = False
         self.listening = False
         self.connections = set()
+        self.sessions = {}          # connection -> (its session, protocol, when it began, monotonic): for the admin port
         self.serving = set()        # connections that may have a running request
         self.finished = Event()     # while it stops: none of them has
         self.may_go = Event()       # then they put back what they have open, and close
@@ -220,6 +221,7 @@ class KestrelServer:
         session = handler = None
         try:
             session = Session(self.services, connection, stats.connections)
+            self.sessions[connection] = session, protocol, began
             # a local: whoever asks what blocks the hub finds the request here (hub_watch.py)
             handler = HANDLERS[protocol](session, connection, self.services)
             connection.serve(handler)
@@ -233,6 +235,7 @@ class KestrelServer:
                 session.close()
             connection.close()
             self.connections.discard(connection)
+            self.sessions.pop(connection, None)
             stats.connections -= 1
             transport.connections -= 1
             transport.closes += 1

@@ -331,11 +331,16 @@ def _format_names(names):
 
 FORMATS = {
     'integer': str,
+    'port': str,
     'size': format_size,
     'duration': format_duration,
     'sync': lambda period: 'never' if period is None else format_duration(period),
     'boolean': lambda value: 'true' if value else 'false',
     'text': format_text,
+    **dict.fromkeys(('path', 'address', 'node_path', 'option'), format_text),
+    'list_of_periods': lambda periods: ', '.join(map(format_duration, periods)) or 'none',
+    **dict.fromkeys(('list_of_patterns', 'list_of_addresses'),
+                    lambda texts: ', '.join(map(format_text, texts)) or 'none'),
     'queue_name': lambda name: format_text(name.decode('latin-1')),
     'list_of_queue_names': _format_names,
 }

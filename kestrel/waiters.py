@@ -29,6 +29,10 @@ class Waiters:
     def __len__(self):
         return len(self.line)
 
+    def owners(self):
+        """Who waits, the one that waits longest first. -> list"""
+        return [waiter.owner for waiter in self.line]
+
     def join(self, waiter):
         self.line[waiter] = True
 

@@ -31,6 +31,8 @@ class Failed(Exception):
 
     def __init__(self, status, reason, begin=''):
         super().__init__(reason)
+        self.status = status
+        self.reason = reason
         self.answer = error(status, begin + html.escape(reason))
 
 
@@ -40,14 +42,17 @@ def error(status, text):
 
 class Request:
     """path  str, decoded; query  dict of str, the last of each name; header  function: name -> value or None
+    method  str; body  bytes
 
     command, is_text  from the last segment of the path (spec admin 1)
     """
 
-    def __init__(self, path, query, header):
+    def __init__(self, path, query, header, method='GET', body=b''):
         self.path = path
         self.query = query
         self.header = header
+        self.method = method
+        self.body = body
         last = path.rpartition('/')[2]
         self.command = last.partition('.')[0]
         self.is_text = last.rpartition('.')[1:] == ('.', 'txt')

@@ -20,12 +20,15 @@ MAY_STALL = 30.0            # seconds in which a reader must take a CHUNK
 LONGEST_LINE = 8190         # bytes of the request line
 LARGEST_HEAD = 16384        # bytes of all headers
 MOST_HEADERS = 100
-LARGEST_BODY = 65536        # no command has one (D62)
+LARGEST_BODY = 65536        # actions of the dashboard have one (D62)
 MOST_CONNECTIONS = 256
 MOST_UNSENT = 256 << 20     # bytes of all answers
 CHUNK = 65536
 LINGER = 2.0                # seconds in which what a refused client still sends is read
 LINGER_BYTES = 1 << 20
+
+# Of all pages: nothing from elsewhere, no script or style in the page itself, in nobody's frame.
+POLICY = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
 
 _REQUEST_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ ([!-~]+) HTTP/([0-9]\.[0-9])\r?\n")
 _HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[^\r\n\0]*\r?\n")
@@ -49,6 +52,7 @@ class Handler(pywsgi.WSGIHandler):
 
     unsent = 0
     deadline = None
+    body = b''
 
     def handle(self):
         clients = self.server.clients
@@ -82,7 +86,7 @@ class Handler(pywsgi.WSGIHandler):
         try:
             self._check_line(line)
             head, length = self._read_head()
-            self._read_body(length, head)
+            self.body = self._read_body(length, head)
         except TooSlow:
             raise Refused('408 Request Timeout', 'the request did not arrive within %d s' % MAY_ARRIVE) from None
         except OSError:
@@ -141,13 +145,15 @@ class Handler(pywsgi.WSGIHandler):
         return b''.join(lines), int(length)
 
     def _read_body(self, length, head):
-        """Nobody needs it, but it must not be taken for the next request."""
+        """Read here also where nobody needs it: it must not be taken for the next request. -> bytes"""
         if not length:
-            return
+            return b''
         if re.search(rb'^expect:\s*100-continue\s*$', head, re.IGNORECASE | re.MULTILINE):
             self.socket.sendall(b'HTTP/1.1 100 Continue\r\n\r\n')
-        if len(self.rfile.read(length)) < length:
+        body = self.rfile.read(length)
+        if len(body) < length:
             raise Refused('400 Bad Request', 'the body has not arrived whole')
+        return body
 
     def _handle_client_error(self, ex):
         """pywsgi calls this with what ``read_request`` raised."""
@@ -283,8 +289,8 @@ class HttpServer(pywsgi.WSGIServer):
         size = sum(map(len, body))
         start_response(answer.status, [
             ('Content-Type', answer.content_type), ('X-Ostrich-Version', '8.2.9'),
-            ('X-Content-Type-Options', 'nosniff'), ('Content-Length', str(size)),
-            ('Content-Security-Policy', "default-src 'self'; style-src 'self' 'unsafe-inline'"),
+            ('X-Content-Type-Options', 'nosniff'), ('Content-Length', str(size)), ('Cache-Control', 'no-store'),
+            ('Content-Security-Policy', POLICY),
         ])
         if environ['REQUEST_METHOD'] == 'HEAD':
             return []
@@ -294,7 +300,8 @@ class HttpServer(pywsgi.WSGIServer):
 
     def _answer(self, environ, handler):
         path, _, query = _ABSOLUTE.sub('', handler.path, 1).partition('?')
-        request = Request(decoded(path) or '/', parameters(query), _headers(environ))
+        request = Request(decoded(path) or '/', parameters(query), _headers(environ), environ['REQUEST_METHOD'],
+                          handler.body)
         try:
             return self._respond(request)
         except Failed as failed:
@@ -305,7 +312,12 @@ class HttpServer(pywsgi.WSGIServer):
 
 
 def _headers(environ):
-    return lambda name: environ.get('HTTP_' + name.upper().replace('-', '_'))
+    """-> function: name of a header in lower case -> its value, or None"""
+    def header(name):
+        if name == 'content-type':
+            return environ.get('CONTENT_TYPE')
+        return environ.get('HTTP_' + name.upper().replace('-', '_'))
+    return header
 
 
 def _chunks(pieces):

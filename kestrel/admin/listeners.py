@@ -5,7 +5,7 @@ What a listener keeps of a queue is kept with the queue (``Scope.kept``), so tha
 
 from gevent.lock import BoundedSemaphore
 
-from kestrel.admin import scopes
+from kestrel.admin import open_reads, scopes
 from kestrel.admin.turns import Turns
 
 MINUTE = 60                 # seconds; the listener that always exists
@@ -128,6 +128,8 @@ class Listeners:
             listener.labels = self._server.labels()
             for scope in self._scopes():
                 older, newer = listener.latch(scope)
+                if listener.period == MINUTE and scope.queue is not None:
+                    open_reads.note(scope.queue, self._clock.monotonic())
                 if history is not None:
                     history.note(scope, older, newer)
 

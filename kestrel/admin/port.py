@@ -7,6 +7,7 @@ import gevent
 from kestrel.admin.dropped import Dropped
 from kestrel.admin.history import History
 from kestrel.admin.http import HttpServer
+from kestrel.admin.jobs import Jobs
 from kestrel.admin.listeners import Listeners
 from kestrel.admin.routes import Routes
 from kestrel.ports import ClientPort
@@ -33,8 +34,9 @@ class AdminPort:
                                     self._past)
         machine = os.uname().nodename.lower()
         allowed = {name.lower() for name in settings.allowed_hosts} | {machine, machine.partition('.')[0]}
+        self._jobs = Jobs(services.clock, logger)
         self._http = HttpServer(
-            Routes(services, settings, logger, self._listeners, self._past, allowed).answer, logger)
+            Routes(services, settings, logger, self._listeners, self._past, allowed, self._jobs).answer, logger)
         self._ticker = None
         self._dropped = Dropped(services, logger)
         self.address = self._port.address
@@ -69,6 +71,7 @@ class AdminPort:
         self.close()
         if self._ticker is not None:
             self._ticker.kill()
+        self._jobs.stop()
         self._http.clients.cut_all()
 
     def greenlets(self):

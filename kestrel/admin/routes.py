@@ -6,15 +6,23 @@ import gevent
 
 from kestrel.admin import commands, metrics, pages, stats_report
 from kestrel.admin.access import why_refused
+from kestrel.admin.actions import Actions, fields_of
 from kestrel.admin.answers import HTML, JSON, PROMETHEUS, TEXT, Answer, Failed, error
+from kestrel.admin.api import Api
 from kestrel.admin.distribution import PERCENTILES
 from kestrel.admin.health import why_not_ready
 from kestrel.admin.listeners import TooMany
+from kestrel.admin.queue_table import QueueTable
 from kestrel.admin.render import json_text, text_lines
+from kestrel.admin.survey import Surveyor
+from kestrel.admin.tokens import Tokens
 
 OK = '200 OK'
 NOT_FOUND = '404 Not Found'
 UNAVAILABLE = '503 Service Unavailable'
+FORBIDDEN = '403 Forbidden'
+PEEK = '/api/peek'
+ACTION = '/api/action'
 IN_COMMAND = 'error processing command: '
 IN_REQUEST = 'exception while processing request: '
 # What is answered while the journals are replayed (D28).
@@ -30,9 +38,10 @@ class Routes:
     listeners      listeners.Listeners
     past           history.History, None without time_series
     allowed_hosts  names in lower case by which browsers may call the server
+    jobs           jobs.Jobs
     """
 
-    def __init__(self, services, settings, logger, listeners, past, allowed_hosts):
+    def __init__(self, services, settings, logger, listeners, past, allowed_hosts, jobs):
         self._services = services
         self._control = services.control
         self._settings = settings
@@ -43,6 +52,14 @@ class Routes:
         self._filters = [re.compile(pattern) for pattern in settings.stats_filters]
         self._paths = {'/': self._front, '/health': self._health, '/ready': self._ready, '/metrics': self._metrics,
                        '/favicon.ico': self._no_file, '/graph/': self._graph, '/report/': self._graph}
+        self._tokens = Tokens(services.clock)
+        self._actions = Actions(services, jobs)
+        self._surveyor = Surveyor(services.collection, services.clock)
+        table = QueueTable(services, self._surveyor, past)
+        api = Api(services, settings, table, self._surveyor, past, jobs)
+        self._api = {'/api/overview': api.overview, '/api/queues': api.queues, '/api/queue': api.queue,
+                     '/api/connections': api.connections, '/api/config': api.config}
+        self._peek = api.peek
         self._commands = {
             'ping': self._ping, 'reload': self._reload, 'shutdown': self._shutdown, 'quiesce': self._shutdown,
             'gc': self._collect, 'server_info': self._server_info, 'threads': self._threads,
@@ -50,9 +67,15 @@ class Routes:
 
     def answer(self, request):
         """-> answers.Answer. Raises Failed; whatever else it raises is a fault of ours."""
+        if request.path in self._api or request.path in (PEEK, ACTION):
+            try:
+                self._check_begun()
+                return _json_answer(*self._api_answer(request))
+            except Failed as failed:
+                return _json_answer(failed.status, {'error': failed.reason})
         early = request.path in EARLY or request.command == 'ping'
-        if not early and not (self._control.loaded and self._control.listening):
-            raise Failed(UNAVAILABLE, why_not_ready(self._control) or 'the server is stopping')
+        if not early:
+            self._check_begun()
         page = self._paths.get(request.path)
         if page is not None:
             return page(request)
@@ -71,6 +94,32 @@ class Routes:
         if callback is not None:
             body = [callback.encode('ascii') + b'(', *body, b')']
         return Answer(OK, TEXT if request.is_text else JSON, body)
+
+    def _check_begun(self):
+        """Raise Failed while the journals are replayed."""
+        if not (self._control.loaded and self._control.listening):
+            raise Failed(UNAVAILABLE, why_not_ready(self._control) or 'the server is stopping')
+
+    def _api_answer(self, request):
+        """-> (status, what is shown as JSON). Raises Failed."""
+        if request.path == ACTION:
+            if request.method != 'POST':
+                raise Failed('405 Method Not Allowed', 'use POST')
+            self._may_change(request)
+            fields = fields_of(request)
+            token = fields.get('token')
+            why = self._tokens.why_refused(token if token is None else str(token), request.header)
+            if why is not None:
+                raise Failed(FORBIDDEN, why)
+            try:
+                return self._actions.act(fields)
+            finally:
+                self._surveyor.forget()
+        if request.path == PEEK:
+            # the data of items: not for a page that calls this server by a name of its own (DNS rebinding)
+            self._check_site(request)
+            return OK, self._peek(request.query)
+        return OK, self._api[request.path](request.query)
 
     # -- statistics ------------------------------------------------------------------------------------------------
 
@@ -127,10 +176,14 @@ class Routes:
     def _may_change(self, request):
         """Raise Failed unless this request may change something."""
         if self._settings.read_only:
-            raise Failed('403 Forbidden', 'the admin port is read-only (read_only in [admin])')
+            raise Failed(FORBIDDEN, 'the admin port is read-only (read_only in [admin])')
+        self._check_site(request)
+
+    def _check_site(self, request):
+        """Raise Failed if it comes from a web page of elsewhere."""
         why = why_refused(request.header, self._allowed_hosts)
         if why is not None:
-            raise Failed('403 Forbidden', why)
+            raise Failed(FORBIDDEN, why)
 
     def _ping(self, request):
         return 'pong'
@@ -165,17 +218,24 @@ class Routes:
     # -- pages -----------------------------------------------------------------------------------------------------
 
     def _front(self, request):
-        return Answer(OK, HTML, [pages.FRONT])
+        """The dashboard, with a token if a page of this address may act at all."""
+        host = request.header('host') or ''
+        read_only = self._settings.read_only or why_refused(request.header, self._allowed_hosts) is not None
+        return Answer(OK, HTML, [pages.dashboard('' if read_only else self._tokens.issue(host))])
 
     def _graph(self, request):
         return Answer(OK, HTML, [pages.GRAPH])
 
     def _static(self, request):
-        script = pages.STATIC.get(request.path)
-        return self._no_file(request) if script is None else Answer(OK, 'text/javascript', [script])
+        found = pages.STATIC.get(request.path)
+        return self._no_file(request) if found is None else Answer(OK, *found)
 
     def _no_file(self, request):
         return error(NOT_FOUND, 'no such file')
+
+
+def _json_answer(status, value):
+    return Answer(status, JSON, [json_text(value).encode('ascii'), b'\n'])
 
 
 def _rendered(result, is_text):

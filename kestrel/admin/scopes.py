@@ -56,11 +56,13 @@ class Scope:
 
     prefix    str, what its names begin with: '' or 'q/<name>/'
     kept      dict that goes when it goes (D26)
+    queue     its PersistentQueue, if it is one
     counter_names, gauge_names, metric_names  tuples of str, sorted unless ``sparse``
     sparse    a counter appears when it is first used
     """
 
     prefix = ''
+    queue = None
     sparse = False
     counter_names = gauge_names = metric_names = ()
 

@@ -63,6 +63,9 @@ class FakeConfig:
     def dump(self, settings):
         return [('max_items', str(settings.max_items)), ('max_age', 'none')]
 
+    def explain(self, section, settings):
+        return [('max_items', str(settings.max_items), '2147483647'), ('max_age', 'none', 'none')]
+
 
 class LineJournal(Journal):
     """The journal as one readable line, for example ``add(5:0:first), remove-tentative(2), unremove(2)``.
@@ -93,6 +96,9 @@ class LineJournal(Journal):
         return self.size
 
     def is_choked(self):
+        return self.choked
+
+    def is_pending(self):
         return self.choked
 
     def line(self):
@@ -184,6 +190,8 @@ class Owner:
 
 class FakeConnection(Connection):
     """A client without a socket: ``sent`` collects its replies; waits are those of a Hub."""
+
+    received_bytes = sent_bytes = 0
 
     def __init__(self, hub, number):
         self.turns = hub
