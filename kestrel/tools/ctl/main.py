@@ -1,0 +1,65 @@
+"""The command ``kestrelctl``."""
+
+import os
+import signal
+import sys
+
+from kestrel.clock import Clock
+from kestrel.tools.ctl import api, arguments, items, letters, moving, queues, server, top
+from kestrel.tools.ctl.context import Context
+from kestrel.tools.ctl.failures import DONE, INTERRUPTED, REFUSED, Ended, Failed
+from kestrel.tools.ctl.screen import Screen
+
+COMMANDS = {
+    'status': server.status, 'queues': queues.queues, 'queue': queues.queue, 'top': top.top,
+    'connections': api.connections, 'config': api.config, 'wait-ready': server.wait_ready, 'peek': api.peek,
+    'put': items.put, 'get': items.get, 'tail': items.tail, 'move': moving.move, 'drain': moving.drain,
+    'dead-letters': letters.dead_letters, 'flush': queues.flush, 'expire': queues.expire, 'delete': queues.delete,
+    'reload': server.reload, 'shutdown': server.shutdown,
+}
+
+
+def main():
+    """The command line; ends the process with an exit code of failures.py."""
+    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGHUP, _end)
+    screen = Screen(sys.stdout.buffer, sys.stderr, sys.stdin.buffer)
+    try:
+        code = run(sys.argv[1:], screen)
+    except BrokenPipeError:
+        # Whoever reads no more (`kestrelctl queues | head`) ends the command as it ends other tools. Not by the default
+        # of SIGPIPE from the start: the sockets of servers would do the same.
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGPIPE)
+    sys.exit(code)
+
+
+def _end(number, frame):
+    raise Ended(number)
+
+
+def run(words, screen, clock=None):
+    """Do what the words of the command line say; -> exit code."""
+    options = arguments.parser().parse_args(words)
+    screen.as_json = options.json
+    context = Context(options, screen, clock or Clock())
+    try:
+        COMMANDS[options.command](context, options)
+        screen.flush()
+        return DONE
+    except Failed as error:
+        if str(error):
+            screen.say('kestrelctl: %s' % error)
+        return error.code
+    except Ended as error:
+        return 128 + error.number
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        # of standard input and output: those of connections are Failed
+        screen.say('kestrelctl: %s' % (error.strerror or error))
+        return REFUSED
+    finally:
+        context.close()
