@@ -72,13 +72,14 @@ deb-src:
 
 # In a folder of its own, because it is a program and no library; what it needs has to be there already.
 INSTALLED = $(prefix)/lib/kestrel
-COMMANDS := kestrel=main qdump=tools.qdump qpack=tools.qpack kestrel-fsck=tools.fsck
+COMMANDS := kestrel=main qdump=tools.qdump qpack=tools.qpack kestrel-fsck=tools.fsck kestrelctl=tools.ctl.main
 install:
 	@mkdir -p build
 	@$(call make_tree,$(PYTHON),install)
 	install -d '$(DESTDIR)$(INSTALLED)' '$(DESTDIR)$(prefix)/bin' '$(DESTDIR)/etc/kestrel' \
 	    '$(DESTDIR)$(prefix)/share/man/man1' '$(DESTDIR)$(prefix)/share/man/man5' \
-	    '$(DESTDIR)$(prefix)/share/bash-completion/completions' '$(DESTDIR)$(prefix)/lib/systemd/system'
+	    '$(DESTDIR)$(prefix)/share/bash-completion/completions' '$(DESTDIR)$(prefix)/lib/systemd/system' \
+	    '$(DESTDIR)$(prefix)/share/zsh/site-functions'
 	rm -rf '$(DESTDIR)$(INSTALLED)/kestrel'
 	cp -r build/tree-install/lib/kestrel '$(DESTDIR)$(INSTALLED)'
 	@set -e; python=$$($(PYTHON) -c 'import sys; print(sys.executable)'); for command in $(COMMANDS); do \
@@ -88,6 +89,7 @@ install:
 	install -m 644 docs/*.1 '$(DESTDIR)$(prefix)/share/man/man1'
 	$(PYTHON) docs/conf_page.py >'$(DESTDIR)$(prefix)/share/man/man5/kestrel.conf.5'
 	install -m 644 init/kestrel.bash-completion '$(DESTDIR)$(prefix)/share/bash-completion/completions/kestrel'
+	install -m 644 init/_kestrelctl '$(DESTDIR)$(prefix)/share/zsh/site-functions'
 	for unit in kestrel.service kestrel@.service; do \
 	    sed 's,/usr/bin/kestrel,$(prefix)/bin/kestrel,' init/$$unit \
 	        >'$(DESTDIR)$(prefix)'/lib/systemd/system/$$unit; done

@@ -109,9 +109,11 @@ setup(
     package_data={'kestrel': ['*.configspec', '*.thrift'], 'kestrel.admin': ['assets/*']},
     install_requires=['gevent>=22.10', 'configobj>=5.0.8', 'python-daemon>=2.3', 'setproctitle>=1.3',
                       'thrift>=0.17'],
+    # kestrelctl top, live
+    extras_require={'tools': ['rich>=13']},
     entry_points={'console_scripts': [
         'kestrel = kestrel.main:main', 'qdump = kestrel.tools.qdump:main', 'qpack = kestrel.tools.qpack:main',
-        'kestrel-fsck = kestrel.tools.fsck:main']},
+        'kestrel-fsck = kestrel.tools.fsck:main', 'kestrelctl = kestrel.tools.ctl.main:main']},
     ext_modules=extensions(),
     cmdclass={'build_py': build_py_alone},
     zip_safe=False,
