@@ -21,7 +21,7 @@ from support.server import PortLease, Server
 COMMAND = [sys.executable, '-P', '-c', 'from kestrel.tools.ctl.main import main; main()']
 WITHOUT_RICH = [*COMMAND[:-1], "import sys; sys.modules['rich'] = None; " + COMMAND[-1]]
 ROUNDS = 30 if os.environ.get('KESTREL_LONG') else 2
-ITEMS = 5000
+ITEMS = 3000
 AT_ONCE = 500
 PATIENCE = 20
 
@@ -241,6 +241,16 @@ class CtlTest(unittest.TestCase):
             os.close(writing)
             self.assertEqual((done.returncode, done.stderr), (-signal.SIGPIPE, b''))
         eventually(self, 'put back', lambda: self.here.waiting('q') == (1, 0))
+
+    def test_closed_streams(self):
+        """What nobody gets is not taken out; no input is nothing to put."""
+        self.here.ctl('put', 'q', source=b'a\n')
+        for streams, words, code in (('>&-', 'get q', 2), ('2>&-', 'get q', 2), ('<&-', 'put q', 0)):
+            command = 'exec "$@" %s %s' % (words, streams)
+            done = subprocess.run(['sh', '-c', command, 'sh', *self.here.words()], env=process_environment(), cwd='/',
+                                  capture_output=True, timeout=PATIENCE)
+            self.assertEqual((done.returncode, done.stdout), (code, b''), streams)
+        self.assertEqual(self.here.waiting('q'), (1, 0))
 
     def test_get_is_killed_while_its_command_runs(self):
         self.here.ctl('put', 'q', source=b'a\n')

@@ -1,5 +1,6 @@
 """The command ``kestrelctl``."""
 
+import io
 import os
 import signal
 import sys
@@ -7,7 +8,7 @@ import sys
 from kestrel.clock import Clock
 from kestrel.tools.ctl import api, arguments, items, letters, moving, queues, server, top
 from kestrel.tools.ctl.context import Context
-from kestrel.tools.ctl.failures import DONE, INTERRUPTED, REFUSED, Ended, Failed
+from kestrel.tools.ctl.failures import DONE, INTERRUPTED, REFUSED, WRONG_USE, Ended, Failed
 from kestrel.tools.ctl.screen import Screen
 
 COMMANDS = {
@@ -23,7 +24,10 @@ def main():
     """The command line; ends the process with an exit code of failures.py."""
     signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGHUP, _end)
-    screen = Screen(sys.stdout.buffer, sys.stderr, sys.stdin.buffer)
+    if sys.stdout is None or sys.stderr is None:
+        # closed: an item must not be confirmed that nobody got
+        sys.exit(WRONG_USE)
+    screen = Screen(sys.stdout.buffer, sys.stderr, io.BytesIO() if sys.stdin is None else sys.stdin.buffer)
     try:
         code = run(sys.argv[1:], screen)
     except BrokenPipeError:
