@@ -1,6 +1,8 @@
 """A server that says what a test has written down, and a kestrelctl that runs in the test's process."""
 
+import http.client
 import io
+import json
 import socket
 import threading
 
@@ -13,7 +15,8 @@ PATIENCE = 5
 
 class ScriptedServer:
     """Each connection plays its script: a list of (request that has to come, reply). Then it is closed; if the last
-    reply is None it stays open and says nothing.
+    reply is None it stays open and says nothing. A request of HTTP is a str: method, target, and the body if there
+    is one.
 
     ``with ScriptedServer(script, script, ...) as server``: at the end, whatever did not come as it is written down is
     an AssertionError. A connection without a script is closed at once.
@@ -61,16 +64,11 @@ class ScriptedServer:
     def _play(self, connection, script):
         connection.settimeout(PATIENCE)
         for request, reply in script:
-            came = b''
-            while len(came) < len(request):
-                try:
-                    piece = connection.recv(len(request) - len(came))
-                except OSError as error:
-                    piece = b''
-                    self._wrong.append('%r while waiting for %r' % (error, request))
-                came += piece
-                if not piece:
-                    break
+            try:
+                came = http_request(connection) if isinstance(request, str) else received(connection, len(request))
+            except OSError as error:
+                self._wrong.append('%r while waiting for %r' % (error, request))
+                break
             if came != request:
                 self._wrong.append('expected %r\nreceived %r' % (request, came))
                 break
@@ -79,6 +77,35 @@ class ScriptedServer:
                 return
             connection.sendall(reply)
         connection.close()
+
+
+def received(connection, size):
+    """So many bytes; fewer if the client ends before."""
+    came = b''
+    while len(came) < size:
+        piece = connection.recv(size - len(came))
+        if not piece:
+            break
+        came += piece
+    return came
+
+
+def http_request(connection):
+    with connection.makefile('rb') as file:
+        method, target, _ = file.readline().decode().split(' ')
+        headers = http.client.parse_headers(file)
+        body = file.read(int(headers.get('Content-Length', 0))).decode()
+    if method == 'POST' and not (headers['X-Kestrel-Client'] and headers['Content-Type'] == 'application/json'):
+        raise OSError('a browser could have sent that')
+    return ' '.join([method, target, body]).strip()
+
+
+def http_answer(status, body, kind='application/json'):
+    """-> bytes. ``body``: bytes, or what is to be JSON."""
+    if not isinstance(body, bytes):
+        body = json.dumps(body).encode()
+    return b'HTTP/1.1 %d X\r\nContent-Type: %b\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b' % (
+        status, kind.encode(), len(body), body)
 
 
 class Terminal(io.StringIO):

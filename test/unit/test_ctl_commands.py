@@ -3,13 +3,14 @@
 import contextlib
 import io
 import json
+import signal
 import unittest
 from unittest import mock
 
 from kestrel.tools.ctl import arguments, main
 from kestrel.tools.ctl.screen import Screen, harmless, size, span, table
 from support.clock import MovedClock
-from support.scripted import Run, ScriptedServer, Terminal
+from support.scripted import Run, ScriptedServer, Terminal, http_answer as http
 
 DUMP = (b"queue 'work' {\r\n  items=3\r\n  bytes=2048\r\n  total_items=9\r\n  head_msec=65000\r\n  waiters=1\r\n"
         b"  open_transactions=2\r\n}\r\nqueue 'x\x1b[2J\xff' {\r\n  items=20\r\n  bytes=5\r\n  total_items=20\r\n"
@@ -20,11 +21,6 @@ OLD = b"queue 'q' {\r\n  items=1\r\n  bytes=1\r\n  age=0\r\n}\r\nEND\r\n"      #
 def conversation(words, *script, more=(), **given):
     with ScriptedServer(list(script), *more) as server:
         return Run('--port', server.port, '--timeout', '5', *words.split(), **given)
-
-
-def http(status, body, kind='application/json'):
-    return b'HTTP/1.1 %d X\r\nContent-Type: %b\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b' % (
-        status, kind.encode(), len(body), body)
 
 
 class WordsTest(unittest.TestCase):
@@ -232,7 +228,7 @@ class ReadyTest(unittest.TestCase):
     def test_the_admin_port_says_why(self):
         with ScriptedServer() as nobody:
             closed = nobody.port
-        with ScriptedServer(*[[(b'', http(503, b'replaying: 40 %\n', 'text/plain'))]]) as port:
+        with ScriptedServer(*[[('GET /ready', http(503, b'replaying: 40 %\n', 'text/plain'))]]) as port:
             ran = Run('--port', closed, '--admin-port', port.port, 'wait-ready', '--within', '0.001',
                       clock=mock.Mock(monotonic=mock.Mock(side_effect=[0, 1])))
         self.assertEqual((ran.code, ran.err), (4, 'kestrelctl: not ready within 0.001 s: replaying: 40 %\n'))
@@ -241,19 +237,19 @@ class ReadyTest(unittest.TestCase):
 class AdminPortTest(unittest.TestCase):
     """Servers whose admin port is none, is another one's, or is that of Kestrel 2.4."""
 
-    def connections(self, *answers, pid=b'7', words='connections'):
-        scripts = [[(b'', answer)] for answer in answers]
+    def connections(self, *answers, pid=b'7'):
+        scripts = [[(path, answer)] for path, answer in zip(
+            ('GET /api/overview', 'GET /api/connections?offset=0&limit=100'), answers)]
         stats = [(b'stats\r\n', b'STAT pid %b\r\nEND\r\n' % pid)]
-        with ScriptedServer(*scripts) as admin, ScriptedServer(*[stats] * ('overview' in str(answers))) as server:
-            return Run('--port', server.port, '--admin-port', admin.port, '--timeout', '0.5', *words.split())
+        with ScriptedServer(*scripts) as admin, ScriptedServer(*[stats] * (answers[0] == self.OVERVIEW)) as server:
+            return Run('--port', server.port, '--admin-port', admin.port, '--timeout', '0.5', 'connections')
 
-    OVERVIEW = http(200, b'{"overview":1,"pid":7}')
+    OVERVIEW = http(200, {'pid': 7})
 
     def test_connections(self):
         row = {'peer': '10.0.0.5:1\x1b', 'protocol': 'memcache', 'age_ms': 5000, 'client_id': None, 'waits_for': 'q\xff',
                'open_reads': 2, 'holds': [], 'received_bytes': 10, 'sent_bytes': 20}
-        page = json.dumps({'total': 1, 'offset': 0, 'limit': 100, 'connections': [row]}).encode()
-        ran = self.connections(self.OVERVIEW, http(200, page))
+        ran = self.connections(self.OVERVIEW, http(200, {'total': 1, 'connections': [row]}))
         self.assertEqual(ran.out.decode().splitlines()[1],
                          '10.0.0.5:1\\x1b  memcache     5s     2  q\\xff            10    20')
 
@@ -262,9 +258,9 @@ class AdminPortTest(unittest.TestCase):
         for answers, code, why in (
                 ([old], 3, 'needs kestrel 3.0'), ([b'+OK\r\n'], 3, 'does not answer in HTTP'), ([b''], 3, ''),
                 ([None], 3, 'does not answer within 0.5 s'), ([http(200, b'<html>\x1b')], 3, 'no JSON: <html>\\x1b'),
-                ([http(200, b'[]')], 3, 'what no kestrel says'), ([http(403, b'{"error":"read_only"}')], 1, 'read_only'),
+                ([http(200, [])], 3, 'what no kestrel says'), ([http(403, {'error': 'read_only'})], 1, 'read_only'),
                 ([http(500, b'oops\n')], 1, '500 oops'),
-                ([self.OVERVIEW, http(200, b'{"total":1,"connections":[{}]}')], 3, 'not known here')):
+                ([self.OVERVIEW, http(200, {'total': 1, 'connections': [{}]})], 3, 'not known here')):
             with self.subTest(answers):
                 ran = self.connections(*answers)
                 self.assertEqual(ran.code, code)
@@ -275,6 +271,61 @@ class AdminPortTest(unittest.TestCase):
         ran = self.connections(self.OVERVIEW, pid=b'8')
         self.assertEqual(ran.code, 2)
         self.assertIn('say --admin-port', ran.err)
+
+
+class JobTest(unittest.TestCase):
+    """A move that the server does by itself."""
+
+    MOVE = 'POST /api/action {"action": "move", "names": ["q\\u00ff"], "to": "r"}'
+    STOP = 'POST /api/action {"action": "stop", "job": 3}'
+
+    @staticmethod
+    def job(done, running=True, error=None, number=3):
+        return {'job': number, 'running': running, 'done': done, 'total': 10,
+                'results': [] if running else [{'name': 'q\xff', 'done': done, 'error': error}]}
+
+    def move(self, *answers, clock=None):
+        scripts = [[('GET /api/overview', http(200, {'pid': 7}))], *[[answer] for answer in answers]]
+        with ScriptedServer(*scripts) as admin, ScriptedServer([(b'stats\r\n', b'STAT pid 7\r\nEND\r\n')]) as server:
+            return Run('--port', server.port, '--admin-port', admin.port, 'move', 'q\udcff', 'r', '--json', clock=clock)
+
+    def look(self, *jobs):
+        return 'GET /api/overview', http(200, {'pid': 7, 'jobs': jobs})
+
+    def test_at_once(self):
+        ran = self.move((self.MOVE, http(200, self.job(10, False))))
+        self.assertEqual((ran.code, json.loads(ran.out), ran.err), (0, {'moved': 10, 'ended': True}, ''))
+
+    def test_watched_until_it_has_ended(self):
+        ran = self.move((self.MOVE, http(202, self.job(1))), self.look(self.job(4), self.job(5, number=2)),
+                        self.look(self.job(9, False, 'queue r is full')))
+        self.assertEqual((ran.code, json.loads(ran.out)), (1, {'moved': 9, 'ended': True}))
+        self.assertEqual(ran.err, 'kestrelctl: queue q\\xff: queue r is full\n')
+
+    def test_refused(self):
+        ran = self.move((self.MOVE, http(409, {'error': 'status ReadOnly is in force'})))
+        self.assertEqual((ran.code, ran.out), (1, b''))
+        self.assertIn('ReadOnly is in force', ran.err)
+
+    def test_a_server_that_goes_away(self):
+        for answer in self.look(), ('GET /api/overview', b''):
+            with self.subTest(answer):
+                ran = self.move((self.MOVE, http(202, self.job(1))), answer)
+                self.assertEqual((ran.code, json.loads(ran.out)), (3, {'moved': 1, 'ended': False}))
+
+    def test_ctrl_c_stops_it(self):
+        clock = MovedClock()
+        clock.rest = lambda seconds: signal.raise_signal(signal.SIGINT)
+        ran = self.move((self.MOVE, http(202, self.job(1))), (self.STOP, http(200, self.job(2, False, 'stopped'))),
+                        clock=clock)
+        self.assertEqual((ran.code, json.loads(ran.out)), (130, {'moved': 2, 'ended': True}))
+
+    def test_without_an_api_it_is_done_by_reliable_reads(self):
+        with ScriptedServer([('GET /api/overview', http(404, b'no such command\n'))]) as admin, \
+                ScriptedServer([(b'dump_stats q\r\n', b"queue 'q' {\r\n  items=0\r\n}\r\nEND\r\n")], []) as server:
+            ran = Run('--port', server.port, '--admin-port', admin.port, 'move', 'q', 'r', '--json')
+        self.assertEqual((ran.code, json.loads(ran.out)), (0, {'moved': 0, 'doubled': 0}))
+        self.assertIn('by reliable reads, which keep no expiry', ran.err)
 
 
 if __name__ == '__main__':

@@ -3,6 +3,7 @@
 Names in JSON and in queries are str, a character the byte of its number.
 """
 
+import contextlib
 import http.client
 import json
 from urllib.parse import urlencode
@@ -78,6 +79,15 @@ class AdminPort:
             kind = NothingThere if status == NOT_FOUND else Failed
             raise kind('%s: %s' % (self.where, shown(found.get('error', status))))
         return found
+
+
+@contextlib.contextmanager
+def reading(where, what):
+    """Around what takes an answer to pieces: NoServer if it has others than are known here."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise NoServer('%s shows %s in a way that is not known here' % (where, what)) from None
 
 
 def said(content):

@@ -1,12 +1,13 @@
 """peek, connections and config: what the admin port shows."""
 
 from kestrel.tools.console import printable
-from kestrel.tools.ctl.admin_port import as_bytes, shown
-from kestrel.tools.ctl.failures import NoServer, NothingThere
+from kestrel.tools.ctl.admin_port import as_bytes, reading, shown
+from kestrel.tools.ctl.failures import NothingThere
 from kestrel.tools.ctl.screen import latin, size, span, table
 from kestrel.tools.ctl.wire import Item, settings
 
 PAGE = 100                  # connections in an answer at most
+CONNECTIONS = ('-CLIENT', '-PORT', 'SINCE', 'OPEN', '-WAITS FOR', 'RECEIVED', 'SENT')
 LARGEST_PEEK = 65536        # bytes of an item that the API shows at most
 
 
@@ -30,51 +31,51 @@ def show_first(context, name, count):
     items = found.get('first')
     if not items:
         raise NothingThere('queue %s: nothing there' % printable(name))
-    for number, entry in enumerate(items, 1):
-        try:
-            text, whole = entry['text'], entry['size']
-            data = bytes.fromhex(entry['hex']) if text is None else text.encode('utf-8')
-            more = {'size': whole, 'age_msec': entry['age_ms'], 'expires_msec': entry['expires_ms'],
-                    'deliveries': entry['deliveries']}
-            item = Item(int(entry['flags']), data)
-        except (KeyError, TypeError, ValueError, AttributeError):
-            raise NoServer('%s shows an item in a way that is not known here' % admin.where) from None
+    with reading(admin.where, 'items'):
+        items = [_peeked(entry) for entry in items]
+    for number, (item, more) in enumerate(items, 1):
         context.screen.item(name, item, more)
-        if entry['shown'] < whole:
-            context.screen.say('kestrelctl: item %d is cut: %d of %d bytes are shown' % (number, entry['shown'], whole))
+        if len(item.data) < more['size']:
+            context.screen.say('kestrelctl: item %d is cut: %d of %d bytes are shown' % (
+                number, len(item.data), more['size']))
+
+
+def _peeked(entry):
+    """-> (Item, what else is known of it)"""
+    text = entry['text']
+    data = bytes.fromhex(entry['hex']) if text is None else text.encode('utf-8')
+    return Item(int(entry['flags']), data), {
+        'size': int(entry['size']), 'age_msec': entry['age_ms'], 'expires_msec': entry['expires_ms'],
+        'deliveries': entry['deliveries']}
 
 
 def connections(context, options):
     """One line a client."""
     admin = context.api()
     found, total = [], 1
-    while len(found) < total:
-        page = admin.get('/api/connections', offset=len(found), limit=PAGE)
-        total = page.get('total', 0)
-        if not page.get('connections'):
-            break
-        found += page['connections']
-    heads = ('-CLIENT', '-PORT', 'SINCE', 'OPEN', '-WAITS FOR', 'RECEIVED', 'SENT')
-    try:
+    with reading(admin.where, 'connections'):
+        while len(found) < total:
+            page = admin.get('/api/connections', offset=len(found), limit=PAGE)
+            total = int(page['total'])
+            if not page['connections']:
+                break
+            found += page['connections']
         rows = [(shown(entry['peer']), entry['protocol'], span(entry['age_ms']), entry['open_reads'],
                  '-' if entry['waits_for'] is None else shown(entry['waits_for']), size(entry['received_bytes']),
                  size(entry['sent_bytes'])) for entry in found]
-    except (KeyError, TypeError, ValueError):
-        raise NoServer('%s shows connections in a way that is not known here' % admin.where) from None
-    context.screen.result(found, *table(heads, rows))
+        lines = table(CONNECTIONS, rows)
+    context.screen.result(found, *lines)
 
 
 def config(context, options):
     """The sections of the file, or queues; with ``--diff`` both, and only what is not as by default."""
     admin = context.api()
     answer = admin.get('/api/config')
-    try:
+    with reading(admin.where, 'settings'):
         sections = {section: {entry['key']: (entry['value'], entry['default']) for entry in entries}
                     for section, entries in answer['sections'].items()}
         of_default = {key: value for key, (value, _) in sections['default'].items()}
         path, configured = answer['path'], [as_bytes(name) for name in answer['queues']]
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise NoServer('%s shows settings in a way that is not known here' % admin.where) from None
     if options.names:
         sections = {}
     names = options.names or (configured if options.diff else [])

@@ -1,10 +1,13 @@
 """What the server does by itself when it is asked to on the admin port: watched until it has ended."""
 
+import collections
+
 from kestrel.tools.console import printable
-from kestrel.tools.ctl.admin_port import shown
+from kestrel.tools.ctl.admin_port import reading, shown
 from kestrel.tools.ctl.failures import Failed, NoServer
 from kestrel.tools.ctl.transfer import Stop
 
+Report = collections.namedtuple('Report', 'number running done total errors')
 LOOKS_EVERY = 0.25          # seconds
 
 
@@ -28,34 +31,41 @@ class _Job:
         self._context = context
         self._admin = admin
         self._name = printable(name)
-        self._last = {}         # what was last heard of it
+        self._last = None       # what was last heard of it, Report
 
     def run(self, action, stop):
-        self._last = self._admin.act(**action)
-        while self._running():
-            self._context.screen.bar(self._name, self._last.get('done', 0), self._last.get('total', 0))
+        self._hear(self._admin.act(**action))
+        while self._last.running:
+            self._context.screen.bar(self._name, self._last.done, self._last.total)
             self._context.clock.rest(LOOKS_EVERY)
             if stop.asked:
-                self._last = self._admin.act(action='stop', job=self._last['job'])
-                if self._running():
+                self._hear(self._admin.act(action='stop', job=self._last.number))
+                if self._last.running:
                     raise Failed('the server goes on with it, until the items that are under way are safe')
                 return
-            known = self._admin.get('/api/overview').get('jobs', [])
-            found = [job for job in known if job.get('job') == self._last['job']]
-            if not found:
-                raise NoServer('%s has forgotten what it was asked to do: was it started anew?' % self._admin.where)
-            self._last = found[0]
+            self._look()
 
-    def _running(self):
-        return bool(self._last.get('running'))
+    def _look(self):
+        overview = self._admin.get('/api/overview')
+        with reading(self._admin.where, 'what it does'):
+            found = [job for job in overview['jobs'] if job['job'] == self._last.number]
+        if not found:
+            raise NoServer('%s has forgotten what it was asked to do: was it started anew?' % self._admin.where)
+        self._hear(found[0])
+
+    def _hear(self, answer):
+        with reading(self._admin.where, 'what it does'):
+            self._last = Report(
+                answer['job'], bool(answer['running']), int(answer['done']), int(answer['total']),
+                ['queue %s: %s' % (shown(entry['name']), shown(entry['error']))
+                 for entry in answer['results'] if entry['error']])
 
     def errors(self):
-        return ['queue %s: %s' % (shown(entry.get('name')), shown(entry['error']))
-                for entry in self._last.get('results', []) if entry.get('error')]
+        return self._last.errors
 
     def report(self):
         """The truth as far as it is known: while it runs, what the last look saw."""
-        if self._last:
-            done = self._last.get('done', 0)
-            least = 'at least ' if self._running() else ''
-            self._context.screen.done({'moved': done, 'ended': not self._running()}, '%s%d items moved' % (least, done))
+        last = self._last
+        if last is not None:
+            self._context.screen.done({'moved': last.done, 'ended': not last.running}, '%s%d items moved' % (
+                'at least ' if last.running else '', last.done))
