@@ -32,7 +32,11 @@ class WordsTest(unittest.TestCase):
         for words in ('--json --port 5 queues', 'queues --json --port 5', '--json queues --port 5'):
             options = self.parse(*words.split())
             self.assertEqual((options.json, options.port, options.host, options.admin_port, options.timeout),
-                             (True, 5, '127.0.0.1', 2223, 10.0))
+                             (True, 5, None, 2223, 10.0))
+
+    def test_hosts(self):
+        self.assertEqual(self.parse('--host', 'a', 'queues').host, ['a'])
+        self.assertEqual(self.parse('queues', '--host', 'a', '--host', 'b').host, ['a', 'b'])
 
     def test_wrong_words(self):
         for words in ('', 'nonsense', 'queues --sort age --nonsense', 'queue', 'queue a/open', 'put a\rb', 'get a\nb',
@@ -143,6 +147,29 @@ class QueuesTest(unittest.TestCase):
         first, second = map(json.loads, ran.out.splitlines())
         self.assertEqual([(row['in'], row['out']) for row in first['queues']], [(None, None)] * 2)
         self.assertEqual([(row['in'], row['out']) for row in second['queues']], [(10.0, 9.5), (0.0, 0.0)])
+
+
+class SeveralServersTest(unittest.TestCase):
+
+    def test_one_after_the_other(self):
+        """The second is not there on that port: the others are shown, and the code tells."""
+        script = [(b'dump_stats\r\n', OLD)]
+        for words in ('queues', 'queues --json'):
+            ran = conversation('--host 127.0.0.1 --host no.such.host.invalid --host 127.0.0.1 ' + words, *script,
+                               more=[script])
+            self.assertEqual(ran.code, 3)
+            self.assertIn('no.such.host.invalid:', ran.err)
+            if 'json' in words:
+                found = [json.loads(line) for line in ran.out.splitlines()]
+                self.assertEqual([(one['server'], one['result'][0]['name']) for one in found], [('127.0.0.1', 'q')] * 2)
+            else:
+                self.assertEqual([line for line in ran.out.splitlines() if line.startswith(b'==')],
+                                 [b'== 127.0.0.1', b'== no.such.host.invalid', b'== 127.0.0.1'])
+
+    def test_what_changes_something_is_for_one(self):
+        for words in ('get q', 'status up', 'shutdown --yes', 'top'):
+            ran = Run('--host', 'a', '--host', 'b', *words.split())
+            self.assertEqual((ran.code, ran.out), (2, b''), words)
 
 
 class ChangesTest(unittest.TestCase):

@@ -6,6 +6,7 @@ import re
 
 from kestrel import __version__
 
+HOST = '127.0.0.1'
 PORT = 22133
 ADMIN_PORT = 2223
 STATUSES = ('up', 'writeavoid', 'readonly', 'quiescent')
@@ -21,7 +22,7 @@ def parser():
         description='Look at a running kestrel, move what it holds, and change it. Exit code 0: done; 1: refused, or '
         'not all of it done; 2: wrong use; 3: no server that answers as one; 4: nothing there; 130: interrupted.')
     made.add_argument('--version', action='version', version='kestrelctl %s' % __version__)
-    made.set_defaults(host='127.0.0.1', port=PORT, admin_port=ADMIN_PORT, timeout=10.0, json=False, yes=False)
+    made.set_defaults(host=None, port=PORT, admin_port=ADMIN_PORT, timeout=10.0, json=False, yes=False)
     commands = made.add_subparsers(dest='command', metavar='COMMAND', required=True)
     _add_looking(commands)
     _add_items(commands)
@@ -33,7 +34,7 @@ def parser():
 def _common():
     """What may stand before the command or behind it."""
     common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
-    common.add_argument('--host', help='the server (127.0.0.1)')
+    common.add_argument('--host', action='append', help='the server (%s); several, for commands that only look' % HOST)
     common.add_argument('--port', type=_port, help='its memcache port (%d)' % PORT)
     common.add_argument('--admin-port', type=_port, help='its admin port (%d)' % ADMIN_PORT)
     common.add_argument('--timeout', type=_seconds, metavar='S', help='seconds that an answer may take (10)')

@@ -18,6 +18,8 @@ COMMANDS = {
     'dead-letters': letters.dead_letters, 'flush': queues.flush, 'expire': queues.expire, 'delete': queues.delete,
     'reload': server.reload, 'shutdown': server.shutdown,
 }
+# What only looks can be done to several servers, one after the other.
+SEVERAL = ('status', 'queues', 'queue', 'connections', 'config', 'wait-ready', 'peek')
 
 
 def main():
@@ -46,7 +48,24 @@ def run(words, screen, clock=None):
     """Do what the words of the command line say; -> exit code."""
     options = arguments.parser().parse_args(words)
     screen.as_json = options.json
-    context = Context(options, screen, clock or Clock())
+    clock = clock or Clock()
+    hosts = options.host or [arguments.HOST]
+    if len(hosts) > 1 and (options.command not in SEVERAL or options.command == 'status' and options.new):
+        screen.say('kestrelctl: %s is for one server: name one --host' % options.command)
+        return WRONG_USE
+    code = DONE
+    for options.host in hosts:
+        if len(hosts) > 1:
+            screen.begin(options.host)
+        code = max(code, _run_on(Context(options, screen, clock)))
+        if code > 128:
+            break
+    return code
+
+
+def _run_on(context):
+    """One server; -> exit code."""
+    options, screen = context.options, context.screen
     try:
         COMMANDS[options.command](context, options)
         screen.flush()

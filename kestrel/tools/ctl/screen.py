@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import os
 
 from kestrel.tools.console import Console, human, printable
 
@@ -20,12 +21,24 @@ class Screen(Console):
         self.source = source
         self.as_json = False
         self.terminal = out.isatty()
+        self._server = None
         self.watched = err.isatty()
+
+    def begin(self, server):
+        """What follows is of this server, one of several."""
+        self._server = server
+        if not self.as_json:
+            self.line('== %s' % printable(os.fsencode(server)))
+            self.flush()
+
+    def _object(self, found):
+        """A line of JSON."""
+        self.line(json.dumps(found if self._server is None else {'server': self._server, 'result': found}))
 
     def result(self, found, *lines):
         """What a command has found: an object, and how people see it."""
         if self.as_json:
-            self.line(json.dumps(found))
+            self._object(found)
         else:
             for line in lines:
                 self.line(line)
@@ -41,7 +54,7 @@ class Screen(Console):
         more  dict of what else is known of it, for JSON
         """
         if self.as_json:
-            self.line(json.dumps({'queue': latin(queue), 'flags': item.flags, 'data': latin(item.data), **(more or {})}))
+            self._object({'queue': latin(queue), 'flags': item.flags, 'data': latin(item.data), **(more or {})})
         elif self.terminal:
             self.line(harmless(item.data))
         else:
