@@ -118,10 +118,16 @@ class Browser:
 
     def click(self, selector, text=''):
         """The first visible element that fits and contains that text, as a mouse does: AssertionError if something is before it."""
-        found = self.wait('return [...document.querySelectorAll(arguments[0])].find(one => one.checkVisibility()'
-                          ' && one.textContent.includes(arguments[1]))',
-                          selector, text)
-        self._do(f'/element/{found[ELEMENT]}/click')
+        while True:
+            found = self.wait('return [...document.querySelectorAll(arguments[0])].find(one => one.checkVisibility()'
+                              ' && one.textContent.includes(arguments[1]))', selector, text)
+            try:
+                self._do(f'/element/{found[ELEMENT]}/click')
+                return
+            except AssertionError as error:
+                # the page has made it anew just now
+                if not str(error).startswith('stale element'):
+                    raise
 
     def keys(self, *keys):
         """Press and release each, wherever the focus is."""
