@@ -109,6 +109,11 @@ class CtlTest(unittest.TestCase):
         self.here.ctl('delete', 'odd\x1b[2J\xff', '--yes')
         with self.here.client() as client:
             client.expect(b'set held 0 0 1\r\nx\r\nget held/open\r\n', b'STORED\r\nVALUE held 0 1\r\nx\r\nEND\r\n')
+            found = self.here.json('queue', 'held')
+            self.assertEqual([read['size'] for read in found['reads']], [1])
+            self.assertRegex(self.here.ctl('queue', 'held').decode(), r'(?s)open reads\n.*\n  127.0.0.1:\d+ ')
+            self.here.ctl('queue', 'held', '--admin-port', self.there.admin.port)
+            self.assertIn('who reads and who waits is not shown', self.here.err)
             rows = self.here.json('connections')
             self.assertIn(('memcache', 1), {(row['protocol'], row['open_reads']) for row in rows})
 

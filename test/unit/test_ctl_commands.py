@@ -127,7 +127,7 @@ class QueuesTest(unittest.TestCase):
         ran = conversation('queue q --json', (b'dump_stats q\r\n', OLD), (
             b'dump_config q\r\n', b"queue 'q' {\r\n  max_items=5\r\n}\r\nEND\r\n"))
         self.assertEqual(json.loads(ran.out), {'name': 'q', 'figures': {'items': 1, 'bytes': 1, 'age': 0},
-                                               'settings': {'max_items': '5'}})
+                                               'settings': {'max_items': '5'}, 'reads': [], 'waiting': []})
 
     def test_queue_of_kestrel_24_which_closes(self):
         ran = conversation('queue q', (b'dump_stats q\r\n', OLD), (b'dump_config q\r\n', b'CLIENT_ERROR\r\n'))

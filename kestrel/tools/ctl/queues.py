@@ -4,11 +4,13 @@ import fnmatch
 import os
 
 from kestrel.tools.console import printable
-from kestrel.tools.ctl.failures import NothingThere, Refused, WrongUse
+from kestrel.tools.ctl.admin_port import reading, shown
+from kestrel.tools.ctl.failures import Failed, NothingThere, Refused, WrongUse
 from kestrel.tools.ctl.screen import latin, pairs, size, span, table
 from kestrel.tools.ctl.wire import ConnectionEnded, figures, number, settings
 
 HEADS = ('-QUEUE', 'ITEMS', 'BYTES', 'OPEN', 'WAITERS', 'AGE', 'TOTAL')
+READS = ('-CLIENT', 'OPEN FOR', 'AGE', 'SIZE', 'DELIVERIES')
 WIDE = set('*?[')
 
 
@@ -66,8 +68,12 @@ def queue(context, options):
     lines = ['queue %s' % printable(options.name), *_indented(values)]
     if in_force:
         lines += ['settings in force', *_indented(in_force)]
+    reads = waiting = []
+    if number(values, 'open_transactions') or number(values, 'waiters'):
+        reads, waiting, more = _clients(context, options.name)
+        lines += more
     context.screen.result({'name': latin(options.name), 'figures': {key: _plain(text) for key, text in values.items()},
-                           'settings': in_force}, *lines)
+                           'settings': in_force, 'reads': reads, 'waiting': waiting}, *lines)
 
 
 def _indented(values):
@@ -84,6 +90,28 @@ def _settings(wire, name):
         return settings(wire, name).get(name, {})
     except (Refused, ConnectionEnded):
         return {}
+
+
+def _clients(context, name):
+    """Who has items open, and who waits. -> (list of dict, list of addresses, lines); the lists are None if the admin
+    port does not say.
+    """
+    try:
+        admin = context.api()
+        answer = admin.get('/api/queue', name=latin(name))
+    except Failed as error:
+        context.screen.say('kestrelctl: %s; who reads and who waits is not shown' % error)
+        return None, None, []
+    with reading(admin.where, 'a queue'):
+        rows = [('-' if read['peer'] is None else shown(read['peer']), span(read['open_ms']), span(read['age_ms']),
+                 size(read['size']), read['deliveries']) for read in answer['reads']]
+        waiting = [shown(peer) for peer in answer['waiting']]
+        lines = []
+        if rows:
+            lines += ['open reads', *['  ' + line for line in table(READS, rows)]]
+        if waiting:
+            lines += ['waiting', *['  ' + peer for peer in waiting]]
+        return answer['reads'], answer['waiting'], lines
 
 
 # -- changing ------------------------------------------------------------------------------------------------------
