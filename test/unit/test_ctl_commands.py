@@ -313,7 +313,9 @@ class JobTest(unittest.TestCase):
 
     def move(self, *answers, clock=None):
         scripts = [[('GET /api/overview', http(200, {'pid': 7}))], *[[answer] for answer in answers]]
-        with ScriptedServer(*scripts) as admin, ScriptedServer([(b'stats\r\n', b'STAT pid 7\r\nEND\r\n')]) as server:
+        there = b"queue 'q\xff' {\r\n  items=10\r\n}\r\nEND\r\n"
+        with ScriptedServer(*scripts) as admin, ScriptedServer(
+                [(b'stats\r\n', b'STAT pid 7\r\nEND\r\n')], [(b'dump_stats q\xff\r\n', there)]) as server:
             return Run('--port', server.port, '--admin-port', admin.port, 'move', 'q\udcff', 'r', '--json', clock=clock)
 
     def look(self, *jobs):

@@ -53,8 +53,10 @@ class MoveTest(unittest.TestCase):
         self.assertEqual((ran.code, said, ran.err), (0, {'moved': 3, 'doubled': 0}, ''))
 
     def test_a_queue_that_is_not_there(self):
-        ran, said = self.move([(b'dump_stats q\r\n', b"queue 'q' {\r\n  \r\n}\r\nEND\r\n")], [])
-        self.assertEqual((ran.code, said), (0, {'moved': 0, 'doubled': 0}))
+        for body, why in ((b'', 'there is no queue q'), (b'put_items=1', 'it is an alias')):
+            ran, said = self.move([(b'dump_stats q\r\n', b"queue 'q' {\r\n  %b\r\n}\r\nEND\r\n" % body)], [])
+            self.assertEqual((ran.code, said), (4, {'moved': 0, 'doubled': 0}))
+            self.assertIn(why, ran.err)
 
     def test_what_is_refused_at_the_end_goes_back_with_the_connection(self):
         """In their order (D7), which aborts would reverse."""

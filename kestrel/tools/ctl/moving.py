@@ -4,7 +4,7 @@ from kestrel.tools.console import printable
 from kestrel.tools.ctl import jobs
 from kestrel.tools.ctl.failures import Failed, NoServer, WrongUse
 from kestrel.tools.ctl.screen import latin
-from kestrel.tools.ctl.transfer import Stop, Transfer
+from kestrel.tools.ctl.transfer import Stop, Transfer, check_there
 from kestrel.tools.ctl.wire import address, figures, number, server_stats
 
 CLOCK_DRIFT = 2             # seconds by which two answers about one start may differ
@@ -20,6 +20,7 @@ def move(context, options):
         except NoServer as error:
             context.screen.say('kestrelctl: %s; moving by reliable reads, which keep no expiry' % error)
         else:
+            check_there(figures(context.wire(), options.source), options.source)
             jobs.run(context, admin, options.source, action='move', names=[latin(options.source)],
                      to=latin(options.target))
             return

@@ -7,7 +7,8 @@ of deliveries begin anew.
 
 import signal
 
-from kestrel.tools.ctl.failures import Ended, Failed, NoServer
+from kestrel.tools.console import printable
+from kestrel.tools.ctl.failures import Ended, Failed, NoServer, NothingThere
 from kestrel.tools.ctl.screen import latin
 from kestrel.tools.ctl.wire import figures, number, set_request
 
@@ -15,6 +16,14 @@ BATCH = 100
 SECONDS = 1                 # for what somebody else takes meanwhile: a monitor waits for it that long
 IDLE_BATCHES = 3
 STORED, NOT_STORED = b'STORED', b'NOT_STORED'
+
+
+def check_there(groups, name):
+    """-> the figures of a queue; NothingThere if there is none of that name."""
+    found = groups.get(name)
+    if not found or 'put_items' in found:
+        raise NothingThere('there is no queue %s%s' % (printable(name), ', it is an alias' if found else ''))
+    return found
 
 
 class Stop:
@@ -59,7 +68,7 @@ class Transfer:
         self._sent = 0          # of this batch, not confirmed yet
 
     def run(self, source, target, show):
-        """Until the queue is empty. ``show(moved, total)`` is called now and then.
+        """Until the queue is empty; NothingThere if it is none. ``show(moved, total)`` is called now and then.
 
         -> items moved. A failure is raised after all that is known to have arrived has been confirmed.
         """
@@ -68,7 +77,7 @@ class Transfer:
         while True:
             self._stop.check()
             moved = self.moved - before
-            waiting = number(figures(self.source, source).get(source, {}), 'items')
+            waiting = number(check_there(figures(self.source, source), source), 'items')
             show(moved, moved + waiting)
             if not waiting:
                 return moved
