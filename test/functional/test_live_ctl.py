@@ -142,7 +142,8 @@ class CtlTest(unittest.TestCase):
                 client.expect(b'get poison/open\r\nget poison/abort\r\n',
                               b'VALUE poison 0 1\r\n%b\r\nEND\r\nEND\r\n' % data)
         rows = self.here.json('dead-letters', 'list')
-        self.assertEqual([(row['name'], row['dead_letter_queue'], row['waiting']) for row in rows], [('poison', 'dead', 2)])
+        self.assertEqual([(row['name'], row['dead_letter_queue'], row['waiting']) for row in rows],
+                         [('poison', 'dead', 2)])
         self.assertEqual(self.here.ctl('dead-letters', 'list', 'poison'), b'a\nb\n')
         self.assertEqual(self.here.json('dead-letters', 'requeue', 'poison')['moved'], 2)
         self.here.ctl('get', 'poison', '--exec', 'exit 1', code=1)
@@ -367,7 +368,8 @@ class CompletionTest(unittest.TestCase):
             script.chmod(0o755)
             done = subprocess.run(
                 ['bash', '-c', '. /usr/share/bash-completion/bash_completion; . %s/init/kestrel.bash-completion\n'
-                 'COMP_WORDS=(%s --port %d get ""); COMP_CWORD=4; COMP_LINE="${COMP_WORDS[*]}"; COMP_POINT=${#COMP_LINE}\n'
+                 'COMP_WORDS=(%s --port %d get ""); COMP_CWORD=4; COMP_LINE="${COMP_WORDS[*]}"\n'
+                 'COMP_POINT=${#COMP_LINE}\n'
                  '_kestrelctl; printf "%%s\\n" "${COMPREPLY[@]}"' % (CHECKOUT, script, server.port)],
                 capture_output=True, text=True, timeout=PATIENCE, env=process_environment(), cwd=server.dir)
             self.assertEqual((done.stdout, done.stderr), ('plain:1\n', ''))

@@ -103,12 +103,14 @@ class QueuesTest(unittest.TestCase):
 
     def test_list(self):
         self.assertEqual(self.queues('').splitlines(), [
-            'QUEUE         ITEMS  BYTES  OPEN  WAITERS    AGE  TOTAL', 'work              3   2.0K     2        1  1m 5s      9',
+            'QUEUE         ITEMS  BYTES  OPEN  WAITERS    AGE  TOTAL',
+            'work              3   2.0K     2        1  1m 5s      9',
             'x\\x1b[2J\\xff     20      5     0        0    1ms     20'])
 
     def test_json(self):
         self.assertEqual(json.loads(self.queues('--json --filter \udcff')), [
-            {'name': 'x\x1b[2J\xff', 'items': 20, 'bytes': 5, 'open': 0, 'waiters': 0, 'age_msec': 1, 'total_items': 20}])
+            {'name': 'x\x1b[2J\xff', 'items': 20, 'bytes': 5, 'open': 0, 'waiters': 0, 'age_msec': 1,
+             'total_items': 20}])
 
     def test_choice(self):
         for words, names in (('', ['work', 'x']), ('--reverse', ['x', 'work']), ('--sort items', ['x', 'work']),
@@ -138,8 +140,10 @@ class QueuesTest(unittest.TestCase):
         self.assertEqual((ran.code, ran.err), (4, 'kestrelctl: there is no queue q\n'))
 
     def test_top(self):
-        later = DUMP.replace(b'items=3\r\n  bytes=2048\r\n  total_items=9', b'items=4\r\n  bytes=2048\r\n  total_items=29')
-        head = [(b'stats\r\n', b'STAT uptime 5\r\nSTAT curr_items 23\r\nSTAT bytes 9\r\nEND\r\n'), (b'status\r\n', b'UP\r\n')]
+        later = DUMP.replace(b'items=3\r\n  bytes=2048\r\n  total_items=9',
+                             b'items=4\r\n  bytes=2048\r\n  total_items=29')
+        head = [(b'stats\r\n', b'STAT uptime 5\r\nSTAT curr_items 23\r\nSTAT bytes 9\r\nEND\r\n'),
+                (b'status\r\n', b'UP\r\n')]
         clock = MovedClock()
         clock.rest = clock.advance
         ran = conversation('top --rounds 2 --interval 2 --json', (b'dump_stats\r\n', DUMP), *head,
@@ -245,7 +249,8 @@ class ReadyTest(unittest.TestCase):
             return Run('--port', server.port, '--admin-port', port.port, 'wait-ready', '--within', '1', clock=clock)
 
     def test_ready_when_the_status_says_so(self):
-        ran = self.wait([(b'status\r\n', b'QUIESCENT\r\n')], [(b'status\r\n', b'READONLY\r\n')], [(b'status\r\n', b'UP\r\n')])
+        ran = self.wait([(b'status\r\n', b'QUIESCENT\r\n')], [(b'status\r\n', b'READONLY\r\n')],
+                        [(b'status\r\n', b'UP\r\n')])
         self.assertEqual((ran.code, ran.err), (0, ''))
 
     def test_not_in_time(self):
@@ -274,8 +279,8 @@ class AdminPortTest(unittest.TestCase):
     OVERVIEW = http(200, {'pid': 7})
 
     def test_connections(self):
-        row = {'peer': '10.0.0.5:1\x1b', 'protocol': 'memcache', 'age_ms': 5000, 'client_id': None, 'waits_for': 'q\xff',
-               'open_reads': 2, 'holds': [], 'received_bytes': 10, 'sent_bytes': 20}
+        row = {'peer': '10.0.0.5:1\x1b', 'protocol': 'memcache', 'age_ms': 5000, 'client_id': None,
+               'waits_for': 'q\xff', 'open_reads': 2, 'holds': [], 'received_bytes': 10, 'sent_bytes': 20}
         ran = self.connections(self.OVERVIEW, http(200, {'total': 1, 'connections': [row]}))
         self.assertEqual(ran.out.decode().splitlines()[1],
                          '10.0.0.5:1\\x1b  memcache     5s     2  q\\xff            10    20')

@@ -20,7 +20,8 @@ def waiting(count, name='q'):
 
 def monitored(*data, name=b'q', flags=0):
     return (b'monitor %b 1 %d\r\n' % (name, len(data)),
-            b''.join([b'VALUE %b %d %d\r\n%b\r\nEND\r\n' % (name, flags, len(each), each) for each in data]) + b'END\r\n')
+            b''.join([b'VALUE %b %d %d\r\n%b\r\nEND\r\n' % (name, flags, len(each), each) for each in data])
+            + b'END\r\n')
 
 
 def put(*data, name=b'q', flags=0, answers=None):

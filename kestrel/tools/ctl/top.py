@@ -4,7 +4,7 @@ import importlib
 
 from kestrel.tools.console import printable
 from kestrel.tools.ctl.queues import chosen
-from kestrel.tools.ctl.screen import clock_time, latin, size, span, table
+from kestrel.tools.ctl.screen import clock_time, size, span, table
 from kestrel.tools.ctl.server import announced
 from kestrel.tools.ctl.wire import figures, number, server_stats
 
