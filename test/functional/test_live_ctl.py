@@ -215,7 +215,7 @@ class CtlTest(unittest.TestCase):
         out, _ = process.communicate(timeout=PATIENCE)
         said = json.loads(out)
         self.assertEqual(process.returncode, 3)
-        self.assertEqual(said['left']['a']['items'], ITEMS - said['moved']['a'])
+        self.assertEqual(said['left']['a'], {'items': ITEMS - said['moved']['a'], 'open': 0})
         self.there.start()
         self.assertEqual(self.here.json(*words)['left'], {})
         items = self.there.empty('a')

@@ -33,6 +33,7 @@ def move(context, options):
             transfer.run(options.source, options.target, _bar(context, options.source))
         finally:
             context.screen.clear()
+            transfer.close()
             _report(context, transfer)
 
 
@@ -101,10 +102,9 @@ class _Drain:
         except Failed as error:
             self._fail(name, str(error))
         finally:
+            transfer.close()
             self.moved[name] = transfer.moved
             self.doubled += transfer.doubled
-            transfer.source.close()
-            transfer.target.close()
 
     def _fail(self, name, why):
         self.failed[name] = why

@@ -28,8 +28,8 @@ def status(context, options):
     context.screen.result(
         {'server': wire.where, 'status': now, 'version': version, **figures},
         *pairs([('server', wire.where), ('status', now), ('version', version),
-                ('up for', span(figures['uptime'] * 1000)), ('items', figures['curr_items']), ('bytes', size(figures['bytes'])),
-                ('connections', figures['curr_connections'])]))
+                ('up for', span(figures['uptime'] * 1000)), ('items', figures['curr_items']),
+                ('bytes', size(figures['bytes'])), ('connections', figures['curr_connections'])]))
 
 
 def announced(wire):

@@ -66,6 +66,7 @@ class Transfer:
         self.doubled = 0
         self._stop = stop
         self._sent = 0          # of this batch, not confirmed yet
+        self._sound = True      # is nothing on the way from the source
 
     def run(self, source, target, show):
         """Until the queue is empty; NothingThere if it is none. ``show(moved, total)`` is called now and then.
@@ -89,41 +90,49 @@ class Transfer:
             if idle == IDLE_BATCHES:
                 raise Failed('it says that %d items wait, and hands out none' % waiting)
 
+    def close(self):
+        """Close both connections. When this returns, what was open here is back, unless this server is what broke."""
+        try:
+            if self._sound:
+                self.source.send(b'quit\r\n')
+                self.source.ended()
+        except Failed:
+            # it has ended, or will: then they go back as well
+            pass
+        finally:
+            self.source.close()
+            self.target.close()
+
     def _batch(self, source, target, wanted):
         """-> items that were opened"""
         self.source.send(b'monitor %b %d %d\r\n' % (source, SECONDS, wanted))
+        opened, broken = 0, None
+        self._sound = False
+        while True:
+            item = self.source.item(patience=SECONDS)
+            if item is None:
+                break
+            opened += 1
+            if broken is None:
+                # what was not sent whole has no effect, but who knows
+                self._sent += 1
+                try:
+                    self.target.send(b''.join(set_request(target, item)))
+                except NoServer as error:
+                    broken = error
         answers = []
-        opened = 0
         try:
-            while True:
-                item = self.source.item(patience=SECONDS)
-                if item is None:
-                    break
-                self._sent = opened = opened + 1
-                self.target.send(b''.join(set_request(target, item)))
-            self._answers(answers, opened)
-        except NoServer:
-            self._rescue(source, answers)
-            raise
+            while len(answers) < self._sent:
+                answers.append(self.target.line())
+        except NoServer as error:
+            broken = broken or error
         why = self._settle(source, answers)
+        self._sound = True
+        if broken is not None:
+            raise broken
         if why:
             raise Failed('%s, queue %s: %s' % (self.target.where, latin(target), latin(why)))
         return opened
-
-    def _answers(self, answers, count):
-        while len(answers) < count:
-            answers.append(self.target.line())
-
-    def _rescue(self, source, answers):
-        """Something broke: confirm what has arrived for all that is known, if that can still be said."""
-        try:
-            self._answers(answers, self._sent)
-        except NoServer:
-            pass
-        try:
-            self._settle(source, answers)
-        except Failed:
-            pass
 
     def _settle(self, source, answers):
         """Confirm what was stored; -> why something was not, bytes, or None.
