@@ -10,6 +10,7 @@ from kestrel.mover import reason
 
 MOST = 8                    # that run at a time
 REMEMBERED = 20             # of those that have ended
+BRIEF = 10                  # names and results of each in a list of jobs
 PATIENCE = 1.0              # seconds that the answer to an action waits for its end
 
 
@@ -63,12 +64,13 @@ class Job:
             self.took = self._clock.now_ms() - self.began
             self.ended.set()
 
-    def report(self):
-        """-> dict"""
-        return {'job': self.number, 'action': self.action, 'names': [name.decode('latin-1') for name in self.names[:100]],
+    def report(self, most=None):
+        """-> dict. ``most``: so many names and results, those that failed first; None: all."""
+        results = self.results if most is None else sorted(self.results, key=lambda found: not found['error'])[:most]
+        return {'job': self.number, 'action': self.action, 'names': [name.decode('latin-1') for name in self.names[:most]],
                 'to': None if self.to is None else self.to.decode('latin-1'), 'began_ms': self.began,
                 'running': self.took is None, 'took_ms': self.took, 'done': self.done, 'total': self.total,
-                'results': self.results[:100], 'failed': len([found for found in self.results if found['error']])}
+                'results': results, 'failed': len([found for found in self.results if found['error']])}
 
 
 class Jobs:
@@ -112,7 +114,7 @@ class Jobs:
 
     def report(self):
         """-> list of dict, the newest first."""
-        return [job.report() for job in reversed(list(self._jobs.values()))]
+        return [job.report(BRIEF) for job in reversed(list(self._jobs.values()))]
 
     def stop(self):
         """The server stops."""

@@ -5,8 +5,10 @@ import re
 import unittest
 from urllib.parse import quote
 
+from kestrel.admin import open_reads
 from kestrel.admin.queue_table import SORTS
 from kestrel.admin.survey import LONGEST
+from kestrel.journal.xids import FIRST_XID, LAST_XID
 from support.admin import AdminWorld
 from support.environment import CHECKOUT
 from support.fakes import FakeConfig
@@ -220,6 +222,29 @@ class TroubleTest(ApiTest):
         self.assertTrue(300000 <= new['open_ms'] <= 360000, new)
         queue.confirm(old['xid'])
         self.assertEqual(self.trouble(), {})
+
+    def test_ages_of_reads_when_xids_begin_anew(self):
+        queue = self.put(b'q', b'1', b'2', b'3')
+        queue.xid = LAST_XID - 1
+        for _ in range(3):
+            queue.take(True, self.world.clock.now_ms())
+            self.world.clock.advance(20)
+            self.names('')
+        self.assertEqual(list(queue.opened), [LAST_XID, FIRST_XID, FIRST_XID + 1])
+        reads = self.world.json('/api/queue?name=q')['reads']
+        self.assertEqual([read['open_ms'] for read in reads], [40000, 20000, 0])
+
+    def test_notes_of_reads_do_not_grow_for_ever(self):
+        queue = self.put(b'q', b'1', b'2')
+        queue.take(True, self.world.clock.now_ms())
+        for _ in range(1000):
+            open_reads.note(queue, self.world.clock.monotonic())
+            self.world.clock.advance(60)
+        self.assertLessEqual(len(queue.stats.kept[open_reads.KEY]), open_reads.MOST)
+        self.assertEqual(open_reads.open_for(queue, 1, self.world.clock.monotonic()), 60000)
+        queue.confirm(1)
+        open_reads.note(queue, self.world.clock.monotonic())
+        self.assertNotIn(open_reads.KEY, queue.stats.kept)
 
     def test_disk(self):
         journal = self.world.journaled()

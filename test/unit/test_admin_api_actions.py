@@ -236,6 +236,15 @@ class JobTest(ActionTest):
             self.act('move', b'q%d' % number, to='t', status=202)
         self.assertIn('too many', self.act('flush', b'q', status=503)['error'])
 
+    def test_large_ones_are_brief_in_the_list(self):
+        for number in range(50):
+            self.put(b'q%d' % number, b'x')
+        answer = self.act('flush', *[b'q%d' % number for number in range(50)], b'nosuch')
+        self.assertEqual((len(answer['names']), len(answer['results']), answer['done'], answer['failed']), (51, 51, 50, 1))
+        job, = self.world.json('/api/overview')['jobs']
+        self.assertEqual((len(job['names']), len(job['results']), job['results'][0]['name'], job['failed']),
+                         (jobs.BRIEF, jobs.BRIEF, 'nosuch', 1))
+
     def test_the_last_ones_are_remembered(self):
         self.put(b'q')
         for _ in range(30):
