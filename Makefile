@@ -78,7 +78,8 @@ install:
 	@$(call make_tree,$(PYTHON),install)
 	install -d '$(DESTDIR)$(INSTALLED)' '$(DESTDIR)$(prefix)/bin' '$(DESTDIR)/etc/kestrel' \
 	    '$(DESTDIR)$(prefix)/share/man/man1' '$(DESTDIR)$(prefix)/share/man/man5' \
-	    '$(DESTDIR)$(prefix)/share/bash-completion/completions' '$(DESTDIR)$(prefix)/lib/systemd/system'
+	    '$(DESTDIR)$(prefix)/share/bash-completion/completions' '$(DESTDIR)$(prefix)/lib/systemd/system' \
+	    '$(DESTDIR)$(prefix)/share/zsh/site-functions'
 	rm -rf '$(DESTDIR)$(INSTALLED)/kestrel'
 	cp -r build/tree-install/lib/kestrel '$(DESTDIR)$(INSTALLED)'
 	@set -e; python=$$($(PYTHON) -c 'import sys; print(sys.executable)'); for command in $(COMMANDS); do \
@@ -88,6 +89,9 @@ install:
 	install -m 644 docs/*.1 '$(DESTDIR)$(prefix)/share/man/man1'
 	$(PYTHON) docs/conf_page.py >'$(DESTDIR)$(prefix)/share/man/man5/kestrel.conf.5'
 	install -m 644 init/kestrel.bash-completion '$(DESTDIR)$(prefix)/share/bash-completion/completions/kestrel'
+	for command in $(COMMANDS); do name=$${command%=*}; [ $$name = kestrel ] || \
+	    ln -sf kestrel '$(DESTDIR)$(prefix)/share/bash-completion/completions/'$$name; done
+	install -m 644 init/_kestrelctl '$(DESTDIR)$(prefix)/share/zsh/site-functions'
 	for unit in kestrel.service kestrel@.service; do \
 	    sed 's,/usr/bin/kestrel,$(prefix)/bin/kestrel,' init/$$unit \
 	        >'$(DESTDIR)$(prefix)'/lib/systemd/system/$$unit; done

@@ -110,9 +110,10 @@ setup(
     package_data={'kestrel': ['*.configspec', '*.thrift'], 'kestrel.admin': ['assets/*']},
     install_requires=['gevent>=22.10', 'configobj>=5.0.8', 'python-daemon>=2.3', 'setproctitle>=1.3',
                       'thrift>=0.17'],
-    extras_require={'tools': ['dpkt>=1.9.8'], 'zookeeper': ['kazoo>=2.8']},
+    extras_require={'tools': ['dpkt>=1.9.8', 'rich>=13'], 'zookeeper': ['kazoo>=2.8']},
     entry_points={'console_scripts': [
-        'kestrel = kestrel.main:main', 'qdump = kestrel.tools.qdump:main', 'qpack = kestrel.tools.qpack:main',
+        'kestrel = kestrel.main:main', 'kestrelctl = kestrel.tools.ctl.main:main',
+        'qdump = kestrel.tools.qdump:main', 'qpack = kestrel.tools.qpack:main',
         'kestrel-fsck = kestrel.tools.fsck:main', 'ksniff = kestrel.tools.sniff.command:main',
         'kcluster = kestrel.tools.cluster.command:main', 'kestrel-migrate = kestrel.tools.migrate.main:main']},
     ext_modules=extensions(),

@@ -4,6 +4,7 @@ A queue name is a str whose code points are the bytes of the name; in query stri
 everywhere on this port (answers.decoded).
 """
 
+import os
 import re
 
 from kestrel import __version__
@@ -80,7 +81,7 @@ class Api:
         status = self._control.server_status
         uptime = self._clock.monotonic() - services.began
         return {
-            'version': __version__, 'now_ms': self._clock.now_ms(), 'uptime_ms': int(uptime * 1000),
+            'version': __version__, 'pid': os.getpid(), 'now_ms': self._clock.now_ms(), 'uptime_ms': int(uptime * 1000),
             'status': {'announced': status.announced.name, 'in_force': status.in_force.name},
             'not_ready': why_not_ready(self._control), 'reads_blocked': services.reads_blocked,
             'writes_blocked': services.writes_blocked, 'read_only': self._settings.read_only,

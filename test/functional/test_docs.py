@@ -21,13 +21,14 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 import unittest
 
 from kestrel import config
 from kestrel.handlers.text import sentence
 from support.environment import CHECKOUT, kestrel_command, process_environment
 from support.notation import binary
-from support.server import Server
+from support.server import PortLease, Server
 
 DOCUMENTS = [CHECKOUT / 'README.md', *sorted((CHECKOUT / 'docs').glob('*.md'))]
 PROTOCOL = CHECKOUT / 'docs' / 'protocol.md'
@@ -225,6 +226,8 @@ class TestConsoles(unittest.TestCase):
         self.assertIn('shutdown', last[2][-1])
 
     def _tour(self, found):
+        self._admin = PortLease()
+        self.addCleanup(self._admin.release)
         server = Server(self._development_config(), protocols=['text'])
         self.addCleanup(server.close)
         self._programs = self._make_programs(server)
@@ -245,21 +248,26 @@ class TestConsoles(unittest.TestCase):
         self.assertEqual('127.0.0.1', settings.listen_address)
         self.assertEqual((DOCUMENTED_PORT, DOCUMENTED_TEXT_PORT),
                          (settings.memcache_listen_port, settings.text_listen_port))
-        own = r'^(memcache_listen_port|text_listen_port|thrift_listen_port|queue_path|status_file)\s*=.*\n'
+        own = r'^(memcache_listen_port|text_listen_port|thrift_listen_port|http_port|queue_path|status_file)\s*=.*\n'
         text = re.sub(own, '', DEVELOPMENT_CONFIG.read_text(), flags=re.M)
         head, section, rest = text.partition('[server]\n')
         ours = 'memcache_listen_port = $port\ntext_listen_port = $text_port\nthrift_listen_port = none\n'
         ours += 'queue_path = $spool\nstatus_file = $status\n'
+        rest = rest.replace('[admin]\n', '[admin]\nhttp_port = %d\n' % self._admin.port)
         return head + section + ours + rest
 
     def _make_programs(self, server):
-        """A folder for PATH, with the ``kestrel`` that is under test."""
+        """A folder for PATH, with the ``kestrel`` that is under test, and a ``kestrelctl`` that finds it."""
         folder = pathlib.Path(server.dir) / 'bin'
         folder.mkdir()
         script = folder / 'kestrel'
         # the current folder, which is the checkout, must not come before the tree under test
         command = shlex.join(kestrel_command()).replace(' -m ', ' -P -m ')
         script.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
+        script.chmod(0o755)
+        script = folder / 'kestrelctl'
+        script.write_text('#!/bin/sh\nexec "%s" -P -c "from kestrel.tools.ctl.main import main; main()" '
+                          '--port %d --admin-port %d "$@"\n' % (sys.executable, server.port, self._admin.port))
         script.chmod(0o755)
         return folder
 

@@ -9,11 +9,14 @@ import tempfile
 import unittest
 
 from kestrel.tools.cluster.command import make_parser as kcluster_parser
+from kestrel.tools.ctl.arguments import parser as kestrelctl
 from kestrel.tools.sniff.options import make_parser as ksniff_parser
 from support.environment import CHECKOUT, run_kestrel
 
 PAGES = CHECKOUT / 'docs'
 CONF_PAGE = runpy.run_path(str(PAGES / 'conf_page.py'))
+# Options of every command of kestrelctl, explained once.
+SHARED = {'-h', '--help', '--host', '--port', '--admin-port', '--timeout', '--json'}
 SPEC = (CHECKOUT / 'kestrel' / 'kestrel.configspec').read_text()
 
 
@@ -21,6 +24,24 @@ def plain(page):
     """The text of a page, str, without its roff; what stands in one word there is one here."""
     text = re.sub(r'^\.\w* ?', '', page, flags=re.MULTILINE).replace(r'\-', '-').replace(r'\&', '')
     return re.sub(r'\s+', ' ', re.sub(r'\\f.', '', text).replace('"', ''))
+
+
+def named_options(roff):
+    """The options that a part of a page explains: those of its tagged paragraphs, set of str."""
+    tags = re.findall(r'^\.TP\n(.*)$', roff, re.MULTILINE)
+    return {option for tag in tags for option in re.findall(r'(?<![\w-])--?[a-z][a-z-]*', tag.replace('\\', ''))}
+
+
+def options_of(parser, name=''):
+    """{words of each command: its options}; '' has what may stand before all."""
+    found = {}
+    for action in parser._actions:
+        if action.nargs == 'A...':
+            for word, below in action.choices.items():
+                found.update(options_of(below, f'{name} {word}'.strip()))
+    if not found or not name:
+        found[name] = {option for action in parser._actions for option in action.option_strings}
+    return found
 
 
 class ManPagesTest(unittest.TestCase):
@@ -42,6 +63,23 @@ class ManPagesTest(unittest.TestCase):
                 page = plain((PAGES / f'{name}.1').read_text()).partition(' OPTIONS ')[2]
                 self.assertEqual([option for option in parser._option_string_actions
                                   if not re.search(rf'(?<![\w-]){option}(?![\w-])', page)], [])
+
+    def test_every_command_and_option_of_kestrelctl_is_explained(self):
+        """In the section of its command, and nothing else is."""
+        page = (PAGES / 'kestrelctl.1').read_text()
+        common, _, commands = page.partition('\n.SH OPTIONS\n')[2].partition('\n.SH COMMANDS\n')
+        sections = {}
+        for section in commands.partition('\n.SH ')[0].split('\n.SS '):
+            head, _, body = section.removeprefix('.SS ').partition('\n')
+            name = head.partition(r' \f')[0].replace('\\', '')
+            sections[name] = named_options(body)
+        for name, options in options_of(kestrelctl()).items():
+            with self.subTest(name):
+                if name == '':
+                    self.assertEqual(named_options(common), options)
+                else:
+                    self.assertEqual(sections.pop(name) | SHARED, options)
+        self.assertEqual(sections, {})
 
     def test_every_setting_with_its_own_text(self):
         from kestrel import settings

@@ -1,0 +1,1 @@
+"""``kestrelctl``: one command for a running server, whatever there is to look at, to move or to change."""

@@ -1,0 +1,88 @@
+"""The command ``kestrelctl``."""
+
+import io
+import os
+import signal
+import sys
+
+from kestrel.clock import Clock
+from kestrel.tools.ctl import api, arguments, items, letters, moving, queues, server, top
+from kestrel.tools.ctl.context import Context
+from kestrel.tools.ctl.failures import DONE, INTERRUPTED, REFUSED, WRONG_USE, Ended, Failed
+from kestrel.tools.ctl.screen import Screen
+
+COMMANDS = {
+    'status': server.status, 'queues': queues.queues, 'queue': queues.queue, 'top': top.top,
+    'connections': api.connections, 'config': api.config, 'wait-ready': server.wait_ready, 'peek': api.peek,
+    'put': items.put, 'get': items.get, 'tail': items.tail, 'move': moving.move, 'drain': moving.drain,
+    'dead-letters': letters.dead_letters, 'flush': queues.flush, 'expire': queues.expire, 'delete': queues.delete,
+    'reload': server.reload, 'shutdown': server.shutdown,
+}
+# What only looks can be done to several servers, one after the other.
+SEVERAL = ('status', 'queues', 'queue', 'connections', 'config', 'wait-ready', 'peek')
+
+
+def main():
+    """The command line; ends the process with an exit code of failures.py."""
+    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGHUP, _end)
+    if sys.stdout is None or sys.stderr is None:
+        # closed: an item must not be confirmed that nobody got
+        sys.exit(WRONG_USE)
+    screen = Screen(sys.stdout.buffer, sys.stderr, io.BytesIO() if sys.stdin is None else sys.stdin.buffer)
+    try:
+        code = run(sys.argv[1:], screen)
+    except BrokenPipeError:
+        # Whoever reads no more (`kestrelctl queues | head`) ends the command as it ends other tools. Not by the default
+        # of SIGPIPE from the start: the sockets of servers would do the same.
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGPIPE)
+    sys.exit(code)
+
+
+def _end(number, frame):
+    raise Ended(number)
+
+
+def run(words, screen, clock=None):
+    """Do what the words of the command line say; -> exit code."""
+    options = arguments.parser().parse_args(words)
+    screen.as_json = options.json
+    clock = clock or Clock()
+    hosts = options.host or [arguments.HOST]
+    if len(hosts) > 1 and (options.command not in SEVERAL or options.command == 'status' and options.new):
+        screen.say('kestrelctl: %s is for one server: name one --host' % options.command)
+        return WRONG_USE
+    code = DONE
+    for options.host in hosts:
+        if len(hosts) > 1:
+            screen.begin(options.host)
+        code = max(code, _run_on(Context(options, screen, clock)))
+        if code > 128:
+            break
+    return code
+
+
+def _run_on(context):
+    """One server; -> exit code."""
+    options, screen = context.options, context.screen
+    try:
+        COMMANDS[options.command](context, options)
+        screen.flush()
+        return DONE
+    except Failed as error:
+        if str(error):
+            screen.say('kestrelctl: %s' % error)
+        return error.code
+    except Ended as error:
+        return 128 + error.number
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        # of standard input and output: those of connections are Failed
+        screen.say('kestrelctl: %s' % (error.strerror or error))
+        return REFUSED
+    finally:
+        context.close()
