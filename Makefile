@@ -72,7 +72,9 @@ deb-src:
 
 # In a folder of its own, because it is a program and no library; what it needs has to be there already.
 INSTALLED = $(prefix)/lib/kestrel
-COMMANDS := kestrel=main qdump=tools.qdump qpack=tools.qpack kestrel-fsck=tools.fsck
+COMMANDS := kestrel=main qdump=tools.qdump qpack=tools.qpack kestrel-fsck=tools.fsck \
+    kestrel-put-many=load.put_many kestrel-many-clients=load.many_clients kestrel-flood=load.flood \
+    kestrel-packing=load.packing kestrel-leaky-reader=load.leaky_reader
 install:
 	@mkdir -p build
 	@$(call make_tree,$(PYTHON),install)

@@ -111,7 +111,10 @@ setup(
                       'thrift>=0.17'],
     entry_points={'console_scripts': [
         'kestrel = kestrel.main:main', 'qdump = kestrel.tools.qdump:main', 'qpack = kestrel.tools.qpack:main',
-        'kestrel-fsck = kestrel.tools.fsck:main']},
+        'kestrel-fsck = kestrel.tools.fsck:main',
+        'kestrel-put-many = kestrel.load.put_many:main', 'kestrel-many-clients = kestrel.load.many_clients:main',
+        'kestrel-flood = kestrel.load.flood:main', 'kestrel-packing = kestrel.load.packing:main',
+        'kestrel-leaky-reader = kestrel.load.leaky_reader:main']},
     ext_modules=extensions(),
     cmdclass={'build_py': build_py_alone},
     zip_safe=False,

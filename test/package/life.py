@@ -381,7 +381,7 @@ class LifeTest(unittest.TestCase):
         run('systemctl', 'start', 'kestrel')
 
     def test_19_man_pages_and_completion(self):
-        for page in 'kestrel.1', 'kestrel.conf.5', 'qdump.1', 'qpack.1', 'kestrel-fsck.1':
+        for page in 'kestrel.1', 'kestrel.conf.5', 'qdump.1', 'qpack.1', 'kestrel-fsck.1', 'kestrel-load.1', 'kestrel-flood.1':
             with self.subTest(page):
                 self.assertEqual(len(list(pathlib.Path('/usr/share/man').rglob(page + '.gz'))), 1)
         complete = ('. /usr/share/bash-completion/bash_completion; . /usr/share/bash-completion/completions/kestrel;'

@@ -76,7 +76,8 @@ class DebianTest(unittest.TestCase):
     def test_make_install_knows_every_command(self):
         commands = dict(re.findall(r"'([\w-]+) = kestrel\.([\w.]+):main'", (CHECKOUT / 'setup.py').read_text()))
         self.assertIn('kestrel', commands)
-        listed = re.search(r'^COMMANDS := (.*)$', (CHECKOUT / 'Makefile').read_text(), re.MULTILINE)[1]
+        makefile = (CHECKOUT / 'Makefile').read_text().replace('\\\n', '')
+        listed = re.search(r'^COMMANDS := (.*)$', makefile, re.MULTILINE)[1]
         self.assertEqual(dict(word.split('=') for word in listed.split()), commands)
         completed = (CHECKOUT / 'init/kestrel.bash-completion').read_text() + (DEBIAN / 'kestrel.links').read_text()
         self.assertEqual([name for name in commands if not re.search(rf'^complete .*\b{name}\b', completed, re.MULTILINE)
