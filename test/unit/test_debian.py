@@ -7,6 +7,11 @@ import re
 import unittest
 
 import kestrel
+from kestrel.load.flood import Flood
+from kestrel.load.leaky_reader import LeakyReader
+from kestrel.load.many_clients import ManyClients
+from kestrel.load.packing import Packing
+from kestrel.load.put_many import PutMany
 
 from support.environment import CHECKOUT
 
@@ -89,6 +94,15 @@ class DebianTest(unittest.TestCase):
         options = set(re.findall(r"add_argument\((?:'-f', )?'(--[\w-]+)'", source))
         self.assertIn('--daemon', options)
         self.assertEqual([option for option in options if not re.search(rf'{option}\b', words)], [])
+
+    def test_completion_knows_every_option_of_the_load_programs(self):
+        words = (CHECKOUT / 'init/kestrel.bash-completion').read_text()
+        common = set(re.search(r'compgen -W "(.*) \$more"', words)[1].split())
+        for program in (PutMany, ManyClients, Flood, Packing, LeakyReader):
+            with self.subTest(program.name):
+                more = set(re.search(rf"{program.name}\) more='(.*)'", words)[1].split())
+                self.assertEqual(common | more,
+                                 {action.option_strings[0] for action in program(None).parser()._actions})
 
 
 if __name__ == '__main__':
