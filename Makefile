@@ -13,6 +13,10 @@ DESTDIR ?=
 prefix ?= /usr/local
 # make bench: words for test/bench/bench.py
 BENCH ?=
+# make loadtest: the server to drive, by default one of its own
+HOST ?=
+PORT ?= 22133
+THRIFT_PORT ?= 2229
 
 VENV := build/venv
 VENV_KEY := $(shell (cat .ci/requirements; $(PYTHON) -c 'import sys; print(sys.version, sys.base_prefix)') \
@@ -24,7 +28,7 @@ TREE := build/tree-pypi/lib
 make_tree = $(1) setup.py -q build --parallel=2 --build-base=build/tree-$(2) --build-lib=build/tree-$(2)/lib \
             2>build/tree-$(2).log || { cat build/tree-$(2).log >&2; exit 1; }
 
-.PHONY: help run test test-rest test-long test-package bench build deb deb-src install thrift clean venv \
+.PHONY: help run test test-rest test-long test-package bench loadtest build deb deb-src install thrift clean venv \
         tree-pypi tree-debian
 
 help:
@@ -34,6 +38,8 @@ help:
 	@echo "make test-rest  the suites with real servers in the lanes that make test leaves out"
 	@echo "make test-long  the same with many more rounds of kill -9"
 	@echo "make bench      speed and size, against memcached and redis"
+	@echo "make loadtest   the five load programs, beside the figures of Kestrel 2.4 (two minutes);"
+	@echo '                a server that runs already: make loadtest HOST=... PORT=$(PORT) THRIFT_PORT=$(THRIFT_PORT)'
 	@echo "make build      compile kestrel into $(TREE)"
 	@echo "make deb        the Debian package for this release: kestrel.deb"
 	@echo "make deb-src    its source package: build/deb-src"
@@ -56,6 +62,10 @@ test-package:
 bench: tree-pypi
 	$(VENV)/bin/python test/bench/bench.py $$(find $(TREE) -name '*.so' -printf '--compiled $(TREE)' -quit) \
 	    $(BENCH)
+
+loadtest: tree-pypi
+	@$(VENV)/bin/python test/bench/loadtest.py --tree $(TREE) \
+	    $(if $(HOST),--host '$(HOST)' --port '$(PORT)' --thrift-port '$(THRIFT_PORT)')
 
 build: tree-pypi
 

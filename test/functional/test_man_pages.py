@@ -8,6 +8,11 @@ import subprocess
 import tempfile
 import unittest
 
+from kestrel.load.flood import Flood
+from kestrel.load.leaky_reader import LeakyReader
+from kestrel.load.many_clients import ManyClients
+from kestrel.load.packing import Packing
+from kestrel.load.put_many import PutMany
 from kestrel.tools.cluster.command import make_parser as kcluster_parser
 from kestrel.tools.ctl.arguments import parser as kestrelctl
 from kestrel.tools.sniff.options import make_parser as ksniff_parser
@@ -17,6 +22,7 @@ PAGES = CHECKOUT / 'docs'
 CONF_PAGE = runpy.run_path(str(PAGES / 'conf_page.py'))
 # Options of every command of kestrelctl, explained once.
 SHARED = {'-h', '--help', '--host', '--port', '--admin-port', '--timeout', '--json'}
+PROGRAMS = (PutMany, ManyClients, Flood, Packing, LeakyReader)
 SPEC = (CHECKOUT / 'kestrel' / 'kestrel.configspec').read_text()
 
 
@@ -80,6 +86,18 @@ class ManPagesTest(unittest.TestCase):
                 else:
                     self.assertEqual(sections.pop(name) | SHARED, options)
         self.assertEqual(sections, {})
+
+    def test_every_option_of_the_load_programs_is_explained(self):
+        for program in PROGRAMS:
+            page = (PAGES / f'{program.name}.1').read_text().replace(r'\-', '-')
+            for action in program(None).parser()._actions:
+                option = action.option_strings[0]
+                with self.subTest(program.name, option=option):
+                    kind = 'B' if action.nargs == 0 else 'BI'
+                    self.assertRegex(page, rf'(?m)^\.TP\n\.{kind} {option}\b.*\n[A-Z]')
+                    if type(action.default) in (int, float, str) and action.nargs != 0:
+                        text = plain(re.search(rf'(?m)^\.TP\n\.{kind} {option}\b.*\n((?:.*\n)*?)(?=\.TP|\.SH)', page)[1])
+                        self.assertIn(str(action.default), text)
 
     def test_every_setting_with_its_own_text(self):
         from kestrel import settings

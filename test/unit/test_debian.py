@@ -7,6 +7,11 @@ import re
 import unittest
 
 import kestrel
+from kestrel.load.flood import Flood
+from kestrel.load.leaky_reader import LeakyReader
+from kestrel.load.many_clients import ManyClients
+from kestrel.load.packing import Packing
+from kestrel.load.put_many import PutMany
 from kestrel.tools.cluster.command import EXPECTED, FIGURES, make_parser as kcluster_parser
 from kestrel.tools.sniff.options import make_parser as ksniff_parser
 from support.environment import CHECKOUT
@@ -96,6 +101,15 @@ class DebianTest(unittest.TestCase):
                               .partition("'")[0].split())
                 self.assertEqual({word for word in offered if word.startswith('-')}, set(parser._option_string_actions))
         self.assertLessEqual({*FIGURES, *EXPECTED, 'stale', 'version'}, offered)
+
+    def test_completion_knows_every_option_of_the_load_programs(self):
+        words = (CHECKOUT / 'init/kestrel.bash-completion').read_text()
+        common = set(re.search(r'compgen -W "(.*) \$more"', words)[1].split())
+        for program in (PutMany, ManyClients, Flood, Packing, LeakyReader):
+            with self.subTest(program.name):
+                more = set(re.search(rf"{program.name}\) more='(.*)'", words)[1].split())
+                self.assertEqual(common | more,
+                                 {action.option_strings[0] for action in program(None).parser()._actions})
 
 
 if __name__ == '__main__':

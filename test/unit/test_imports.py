@@ -21,12 +21,13 @@ LEVELS = [
     ['idleness', 'busy_poll', 'background', 'admin', 'heartbeat', 'hub_watch', 'start_report'],
     ['server'],
     ['main', 'daemonize', 'tools', '__main__'],
+    ['load'],
 ]
 
 # A thing outside, and the modules that may import what leads to it.
 DOORS = {
     'socket': {'connection', 'passed_sockets', 'ports', 'notify', 'tools.cluster.servers', 'tools.ctl.wire',
-               'tools.sniff.command'},
+               'tools.sniff.command', 'load.dial'},
     'time': {'clock'},
     'shutil': {'disk', 'tools.sniff.capture'},
     'dpkt': {'tools.sniff.packets'},
