@@ -1,7 +1,7 @@
 cimport cython
 
 from kestrel.clock cimport Clock
-from kestrel.socket_calls cimport receive, send
+from kestrel.socket_calls cimport channel_of, receive, send
 from kestrel.stats cimport Traffic, TransportStats
 from kestrel.waiters cimport Waiter
 
@@ -27,7 +27,7 @@ cdef class Connection:
     cdef readonly object greenlet
     cdef object to_hub
     cdef object to_client
-    cdef int descriptor
+    cdef int channel
     cdef int state
     cdef bint input_ended
     cdef public bint leaving

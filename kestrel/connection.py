@@ -5,7 +5,6 @@ either switches to the greenlet that waits for input or, while that is busy wait
 reader, takes in what arrives and notices the end of the input (D32).
 """
 
-import os
 import socket
 
 import gevent
@@ -38,10 +37,11 @@ COMMITTING = 4              # an fsync
 READ = 1
 WRITE = 2
 
-# One system call each. The compiled module has them from socket_calls.pxd; written like this, Cython sees no second
-# definition (gevent does the same).
-globals()['receive'] = os.read
-globals()['send'] = os.write
+# The compiled module has these from socket_calls.pxd, where a channel is a descriptor; written like this, Cython sees no
+# second definition (gevent does the same).
+globals()['channel_of'] = lambda sock: sock
+globals()['receive'] = socket.socket.recv
+globals()['send'] = socket.socket.send
 
 
 class Connection:
@@ -55,7 +55,7 @@ class Connection:
 
     def __init__(self, sock, address, traffic, clock, budget, idle_limit, transport=None):
         self.sock = sock
-        self.descriptor = sock.fileno()
+        self.channel = channel_of(sock)
         self.address = address
         self.traffic = traffic          # stats.Traffic
         self.transport = transport or TransportStats()
@@ -78,7 +78,7 @@ class Connection:
         self.kept = b''
         self.out = []
         self.out_size = 0
-        self.reader = self.loop.io(self.descriptor, READ)
+        self.reader = self.loop.io(sock.fileno(), READ)
         self.reading = True
         self.reader.start(self._readable)
         self.alarm = None               # wakes a parked greenlet
@@ -150,7 +150,7 @@ class Connection:
     def _receive(self, size):
         """One recv. -> bytes, empty at the end of the input; None if there is nothing yet."""
         try:
-            data = receive(self.descriptor, size)
+            data = receive(self.channel, size)
         except BlockingIOError:
             return None
         except OSError:
@@ -310,7 +310,7 @@ class Connection:
         if self.gone:
             return False
         try:
-            sent = send(self.descriptor, data)
+            sent = send(self.channel, data)
         except BlockingIOError:
             sent = 0
         except OSError:
@@ -323,7 +323,7 @@ class Connection:
         return True
 
     def _flush_slowly(self, rest):
-        writer = self.loop.io(self.descriptor, WRITE)
+        writer = self.loop.io(self.sock.fileno(), WRITE)
         writer.start(self._writable)
         try:
             while rest and not self.gone:
@@ -333,7 +333,7 @@ class Connection:
                 if self.gone:
                     break
                 try:
-                    sent = send(self.descriptor, rest)
+                    sent = send(self.channel, rest)
                 except BlockingIOError:
                     continue
                 except OSError:
@@ -402,7 +402,8 @@ class Connection:
             if self.alarm is not None:
                 self.alarm.close()
             self.sock.close()
-            self.descriptor = -1
+            # whose number may be another client's from now on
+            self.gone = self.input_ended = True
             # The callbacks of the watchers are bound to this object, which is bound to the greenlet. No cycle may
             # be left: the collector does not look at what has grown old.
             self.greenlet = self.to_client = self.reader = self.alarm = self.idle_timer = None

@@ -45,6 +45,8 @@ cdef extern from *:
         return count;
     }
     """
+    # The descriptor of a socket.
+    int channel_of "PyObject_AsFileDescriptor" (object sock) except -1
     # At most ``size`` bytes. Raises OSError.
     bytes receive "kestrel_receive" (int descriptor, Py_ssize_t size)
     # -> how many bytes of ``data`` (bytes, memoryview) were taken. Raises OSError.

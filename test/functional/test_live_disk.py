@@ -43,10 +43,11 @@ class SyncTest(DiskTest):
     def test_a_pipeline_is_answered_after_all_of_it_is_durable(self):
         self.client.expect(b'set each 0 0 1\r\na\r\n' * 20, b'STORED\r\n' * 20)
         noted = self.server.noted()
-        self.assertEqual(noted.count('write each'), 20)
         last = len(noted) - 1 - noted[::-1].index('write each')
         self.assertLess(last, len(noted) - 1 - noted[::-1].index('fsync each'))
         self.assertEqual(noted[-1], 'send')
+        # what has come at once is written at once
+        self.assertLess(noted.count('write each'), 20)
 
     def test_never(self):
         for _ in range(5):
