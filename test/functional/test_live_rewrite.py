@@ -31,7 +31,8 @@ class RewriteTest(SharedServerTest):
                 on_temporary = [line for line in noted if line in (writing, syncing)]
                 self.assertEqual(on_temporary[-1:], [syncing])
                 first = next(number for number, line in enumerate(noted) if line.startswith('rename '))
-                self.assertNotIn(syncing, noted[first:])
+                if sync != '10ms':      # a period may be over at any time
+                    self.assertNotIn(syncing, noted[first:])
                 stamps = re.findall(r'q\.(\d+)', ' '.join(noted))
                 self.assertEqual(len(set(stamps)), 1, 'the rotated file and the new one have the same time')
 
