@@ -77,6 +77,8 @@ def system_calls(generator, new_server, scale):
     findings = []
     for what, how, work in works:
         counts = count_calls(generator, server, events, **work)
+        if work['mode'] != 'put':
+            server.forget('bench')
         total = counts.pop(ALL)
         names = sorted(((times, name.removeprefix(event(''))) for name, times in counts.items()), reverse=True)
         shown = ', '.join(f'{name} {times:.2f}' for times, name in names if times >= SHOWN)
