@@ -17,6 +17,8 @@ BENCH ?=
 HOST ?=
 PORT ?= 22133
 THRIFT_PORT ?= 2229
+# make bench BASE=<commit>: this build in pairs with that of another commit, rows of speed only
+BASE ?=
 
 VENV := build/venv
 VENV_KEY := $(shell (cat .ci/requirements; $(PYTHON) -c 'import sys; print(sys.version, sys.base_prefix)') \
@@ -28,8 +30,8 @@ TREE := build/tree-pypi/lib
 make_tree = $(1) setup.py -q build --parallel=2 --build-base=build/tree-$(2) --build-lib=build/tree-$(2)/lib \
             2>build/tree-$(2).log || { cat build/tree-$(2).log >&2; exit 1; }
 
-.PHONY: help run test test-rest test-long test-package bench loadtest build deb deb-src install thrift clean venv \
-        tree-pypi tree-debian
+.PHONY: help run test test-rest test-long test-package bench profile loadtest build deb deb-src install thrift clean \
+        venv tree-pypi tree-debian base-tree
 
 help:
 	@echo "make run        start the server in the foreground, with $(CONFIG)"
@@ -37,7 +39,9 @@ help:
 	@echo '                a part of them: make test LANES=pypi-pure SUITES="unit wire" TESTS=test_imports'
 	@echo "make test-rest  the suites with real servers in the lanes that make test leaves out"
 	@echo "make test-long  the same with many more rounds of kill -9"
-	@echo "make bench      speed and size, against memcached and redis"
+	@echo "make bench      speed and size, against memcached, redis and beanstalkd;"
+	@echo "                two builds, in pairs: make bench BASE=<commit>"
+	@echo "make profile    flame graphs of the server in build/bench/, by py-spy"
 	@echo "make loadtest   the five load programs, beside the figures of Kestrel 2.4 (two minutes);"
 	@echo '                a server that runs already: make loadtest HOST=... PORT=$(PORT) THRIFT_PORT=$(THRIFT_PORT)'
 	@echo "make build      compile kestrel into $(TREE)"
@@ -60,8 +64,31 @@ test-package:
 	@/usr/bin/python3 test/package/run.py
 
 bench: tree-pypi
+	@if [ -n '$(BASE)' ]; then $(MAKE) --no-print-directory base-tree; fi
 	$(VENV)/bin/python test/bench/bench.py $$(find $(TREE) -name '*.so' -printf '--compiled $(TREE)' -quit) \
-	    $(BENCH)
+	    $(if $(BASE),--base build/base/lib) $(BENCH)
+
+# The package of BASE, built by the same interpreter and with the same libraries: only kestrel differs. Not a worktree,
+# which git would remember after make clean. build/base is a link to the commit's folder.
+base-tree: venv
+	@git rev-parse --quiet --verify '$(BASE)^{commit}' >/dev/null || \
+	    { echo "BASE=$(BASE): git knows no such commit" >&2; exit 2; }
+	@set -e; commit=$$(git rev-parse '$(BASE)^{commit}'); folder=build/base-$$commit; \
+	if [ ! -e $$folder/complete ]; then \
+	    echo "building $$commit in $$folder" >&2; rm -rf $$folder; mkdir -p $$folder; \
+	    git archive $$commit | tar -x -C $$folder; \
+	    (cd $$folder && $(abspath $(VENV))/bin/python setup.py -q build --parallel=2 --build-base=build \
+	        --build-lib=lib 2>build.log) || { cat $$folder/build.log >&2; exit 1; }; \
+	    touch $$folder/complete; \
+	fi; ln -sfn base-$$commit build/base
+
+# py-spy has a venv of its own: the tests and the server need nothing of it.
+profile: tree-pypi build/py-spy/bin/py-spy
+	@$(VENV)/bin/python test/bench/flame.py $(TREE) --spy build/py-spy/bin/py-spy
+
+build/py-spy/bin/py-spy:
+	@$(PYTHON) -m venv build/py-spy
+	@build/py-spy/bin/python -m pip install --quiet --disable-pip-version-check py-spy
 
 loadtest: tree-pypi
 	@$(VENV)/bin/python test/bench/loadtest.py --tree $(TREE) \

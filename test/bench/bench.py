@@ -9,6 +9,7 @@ import signal
 import sys
 import tempfile
 import time
+from functools import partial
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 CHECKOUT = os.path.dirname(os.path.dirname(HERE))
@@ -17,6 +18,8 @@ if HERE not in sys.path:        # python -P leaves it out
 
 import backlog  # noqa: E402
 import figures  # noqa: E402
+import history  # noqa: E402
+import latency  # noqa: E402
 import load  # noqa: E402
 import machine  # noqa: E402
 import neighbours  # noqa: E402
@@ -24,16 +27,21 @@ import policies  # noqa: E402
 import restart  # noqa: E402
 import size  # noqa: E402
 import speed  # noqa: E402
+import sweep  # noqa: E402
 import syncing  # noqa: E402
+import syscalls  # noqa: E402
 import tables  # noqa: E402
 import watching  # noqa: E402
-from servers import BenchError, Kestrel, Memcached, Redis, raise_file_limit  # noqa: E402
+from others import Beanstalkd, Memcached, Redis, Sink  # noqa: E402
+from servers import BenchError, Kestrel, raise_file_limit  # noqa: E402
 
 SPEED_NAMES = [row.name for row in speed.ROWS]
 MEASUREMENTS = {**size.MEASUREMENTS, **restart.MEASUREMENTS, **syncing.MEASUREMENTS, **backlog.MEASUREMENTS,
-                **neighbours.MEASUREMENTS, **policies.MEASUREMENTS, **watching.MEASUREMENTS}
+                **neighbours.MEASUREMENTS, **policies.MEASUREMENTS, **watching.MEASUREMENTS, **latency.MEASUREMENTS,
+                **sweep.MEASUREMENTS, **syscalls.MEASUREMENTS}
 # those whose scale is that of size
-BY_SIZE = {**size.MEASUREMENTS, **policies.MEASUREMENTS, **watching.MEASUREMENTS}
+BY_SIZE = {**size.MEASUREMENTS, **policies.MEASUREMENTS, **watching.MEASUREMENTS, **latency.MEASUREMENTS,
+           **sweep.MEASUREMENTS, **syscalls.MEASUREMENTS}
 ALL_NAMES = SPEED_NAMES + list(MEASUREMENTS)
 
 
@@ -74,19 +82,32 @@ def parse_arguments(arguments):
     parser.add_argument('--python', default=sys.executable, help='interpreter for kestrel (this one)')
     parser.add_argument('--rounds', type=int, help='times each row is measured (5; --quick: 2, --base: 10)')
     parser.add_argument('--quick', action='store_true', help='fewer items and rounds: to see that it works')
-    parser.add_argument('--rows', default=','.join(ALL_NAMES), help='which, with commas between: %(default)s')
+    parser.add_argument('--rows', help='which, with commas between: ' + ', '.join(ALL_NAMES))
     parser.add_argument('--cycles', type=int, default=60,
                         help='of the row packing; about 3000 are an hour (%(default)s; --quick: 6)')
     parser.add_argument('--base', metavar='DIR', help='compare this tree with --compiled or else --pure')
     parser.add_argument('--base-python', help='interpreter for --base (that of --python)')
     parser.add_argument('--deadline', type=int, default=7200, help='seconds until all ends (%(default)s)')
     options = parser.parse_args(arguments)
-    options.rows = options.rows.split(',')
+    known = SPEED_NAMES if options.base else ALL_NAMES
+    options.rows = known if options.rows is None else options.rows.split(',')
     for name in options.rows:
         if name not in ALL_NAMES:
             parser.error(f'no row is called {name!r}; there are {", ".join(ALL_NAMES)}')
-    if options.base and not set(options.rows) & set(SPEED_NAMES):
-        parser.error(f'--base compares only {", ".join(SPEED_NAMES)}')
+        if name not in known:
+            parser.error(f'--base compares only {", ".join(SPEED_NAMES)}, not {name}')
+    for option in ('compiled', 'pure', 'base'):
+        tree = getattr(options, option)
+        if tree is not None and not os.path.isfile(os.path.join(tree, 'kestrel', '__init__.py')):
+            parser.error(f'--{option} {tree}: there is no kestrel/__init__.py')
+    for option in ('python', 'base_python'):
+        program = getattr(options, option)
+        if program is not None and shutil.which(program) is None:
+            parser.error(f'--{option.replace("_", "-")} {program}: no such program')
+    if options.base_python and not options.base:
+        parser.error('--base-python is only for --base')
+    if options.deadline < 1:
+        parser.error('--deadline is at least 1 second')
     if options.rounds is None:
         options.rounds = 10 if options.base else 2 if options.quick else 5
     if options.rounds < (2 if options.base else 1):
@@ -112,12 +133,12 @@ def kestrel_contender(name, kind, tree, python):
 
 
 def need_others():
-    for program, package in (('memcached', 'memcached'), ('redis-server', 'redis-server')):
+    for program in ('memcached', 'redis-server', 'beanstalkd'):
         if shutil.which(program) is None:
-            raise BenchError(f'{program} is not installed; on Debian: apt-get install {package}')
+            raise BenchError(f'{program} is not installed; on Debian: apt-get install {program}')
 
 
-def all_contenders(options):
+def all_contenders(options, sink):
     need_others()
     contenders = []
     if options.compiled:
@@ -132,6 +153,9 @@ def all_contenders(options):
         contenders.append(kestrel_contender('kestrel pure', 'pure', options.pure, options.python))
     contenders.append(Contender('memcached', 'memcached', Memcached))
     contenders.append(Contender('redis', 'redis', Redis))
+    contenders.append(Contender('redis always', 'redis always', partial(Redis, appendfsync='always')))
+    contenders.append(Contender('beanstalkd', 'beanstalkd', Beanstalkd))
+    contenders.append(Contender('sink', 'sink', partial(Sink, binary=sink)))
     return contenders
 
 
@@ -139,6 +163,7 @@ def run_speed(options, contenders, generator, folder, report):
     """All rounds; each begins with fresh servers, so that no process's luck lasts for the whole run."""
     rows = [row for row in speed.ROWS if row.name in options.rows]
     counts = speed.QUICK if options.quick else speed.Counts()
+    contenders = [contender for contender in contenders if contender.kind != 'sink']
     kinds = {contender.name: contender.kind for contender in contenders}
     report['speed'] = {'counts': vars(counts), 'rounds': []}
     for number in range(options.rounds):
@@ -227,7 +252,7 @@ def run(options, report, folder, generator):
     if options.base:
         run_comparison(options, generator, folder, report)
         return
-    contenders = all_contenders(options)
+    contenders = all_contenders(options, generator.sink)
     report['contenders'] = {one.name: one.described for one in contenders}
     if set(options.rows) & set(SPEED_NAMES):
         run_speed(options, contenders, generator, folder, report)
@@ -265,6 +290,7 @@ def main(arguments=None):
         signal.alarm(0)
         with open(path, 'w') as file:
             json.dump(report, file, indent=1)
+    history.append(kept, report, os.path.basename(path))
     tables.print_report(report, say)
     say(f'\nkept in {os.path.relpath(path)}')
     return 1 if 'failed' in report or report.get('failures') else 0

@@ -1,4 +1,4 @@
-/* Sockets of the load generator: opening many, one question and answer on each, and the one way it fails. */
+/* Sockets of the load generator: opening and keeping many, one question and answer on each, and the one way it fails. */
 #ifndef BENCH_CONNECTION_H
 #define BENCH_CONNECTION_H
 
@@ -24,6 +24,7 @@
 
 struct request {
     uint64_t number, due;       /* of the item; ns: when it was sent, or should have been */
+    enum kind kind;             /* of its reply: some requests have several */
 };
 
 struct connection {
@@ -31,7 +32,9 @@ struct connection {
     unsigned index;
     enum kind kind;
     unsigned head, waiting;     /* requests[head .. head + waiting - 1] are not answered yet */
-    struct request *requests;   /* a ring of options.pipeline */
+    struct request *requests;   /* those of one write */
+    int opened;                 /* the last get has brought items that the next one confirms */
+    uint64_t number, job;       /* of the last of them: see confirm_request */
     char *unread, *unsent;      /* begin of a reply; rest of a write the socket did not take */
     size_t unread_length, unsent_length, unsent_at;
 };
@@ -144,20 +147,38 @@ static void greet(const struct dialect *d, struct connection *connections, unsig
 }
 
 static void open_connections(const struct dialect *d, unsigned port, struct connection *connections,
-                             unsigned count, unsigned pipeline)
+                             unsigned count, unsigned replies)
 {
     unsigned i, opened;
     for (opened = 0; opened < count; opened = i) {
         for (i = opened; i < count && i < opened + OPEN_AT_ONCE; i++) {
             connections[i].index = i;
             connections[i].fd = open_socket(port);
-            connections[i].requests = allocate(pipeline * sizeof(struct request));
+            connections[i].requests = allocate(replies * sizeof(struct request));
         }
         greet(d, connections + opened, i - opened);
     }
     for (i = 0; i < count; i++)
         if (fcntl(connections[i].fd, F_SETFL, O_NONBLOCK) != 0)
             fail("fcntl: %s", strerror(errno));
+}
+
+/* Holds the connections open; they must all still be served when standard input has ended. */
+static void stay_idle(const struct dialect *d, struct connection *connections, unsigned count, unsigned deadline_s)
+{
+    char byte;
+    unsigned i;
+    printf("{\"ready\": %u}\n", count);
+    fflush(stdout);
+    alarm(deadline_s);
+    while (read(STDIN_FILENO, &byte, 1) > 0)
+        ;
+    for (i = 0; i < count; i++)
+        if (fcntl(connections[i].fd, F_SETFL, 0) != 0)
+            fail("fcntl: %s", strerror(errno));
+    for (i = 0; i < count; i += OPEN_AT_ONCE)
+        greet(d, connections + i, count - i < OPEN_AT_ONCE ? count - i : OPEN_AT_ONCE);
+    printf("{\"alive\": %u}\n", count);
 }
 
 #endif

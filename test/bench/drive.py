@@ -2,7 +2,7 @@
 
     python3 test/bench/drive.py --tree TREE [--rounds N]
 
-Drives kestrel, and in turn a sink (sink.c, which does next to nothing) or memcached, with the same program, and prints for
+Drives kestrel, and in turn a sink (queue_sink.c, which does next to nothing) or memcached, with the same program, and prints for
 each pair how much longer kestrel took, and the processor time that an item (a put or a get) cost the program and kestrel.
 Where there is no sink (thrift, gets that wait) only the latter: program and kestrel have a processor each, and the one that
 needs more is the one that is measured.
@@ -39,15 +39,15 @@ PAIRS = (
 
 
 class Sink(Server):
-    """sink.c, which chooses its port itself."""
+    """queue_sink.c, which chooses its port itself."""
 
     def __init__(self, folder):
         super().__init__('sink', folder)
-        self.binary = os.path.join(folder, 'sink')
+        self.binary = os.path.join(folder, 'queue_sink')
 
     def start(self):
         os.makedirs(self.folder)
-        subprocess.run([*compiler(), '-O2', '-Wall', '-Wextra', '-o', self.binary, os.path.join(HERE, 'sink.c')], check=True)
+        subprocess.run([*compiler(), '-O2', '-Wall', '-Wextra', '-o', self.binary, os.path.join(HERE, 'queue_sink.c')], check=True)
         self.process = subprocess.Popen([self.binary], stdout=subprocess.PIPE, text=True)
         self.port = int(self.process.stdout.readline())
         return self

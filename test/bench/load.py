@@ -11,7 +11,7 @@ from servers import BenchError
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
-PROGRAMS = ('loadgen', 'writejournal', 'readjournal')
+PROGRAMS = ('loadgen', 'writejournal', 'readjournal', 'sink')
 
 # Every measurement has data of its own, so that an item left over by another one is noticed.
 _seeds = itertools.count(1)
@@ -68,11 +68,12 @@ class OthersWatch:
 
 class Generator:
     """The compiled programs (`build`). Options of the load generator are its own, with _ for -; True is an
-    option without a value.
+    option without a value. `under` is none of them: the words of a command that runs the generator.
     """
 
     def __init__(self, programs):
         self.binary = programs['loadgen']
+        self.sink = programs['sink']
         self._programs = programs
 
     def write_journal(self, path, count, size, seed):
@@ -91,7 +92,7 @@ class Generator:
         return done.stdout
 
     def command(self, server, options):
-        command = [self.binary, '--proto', server.protocol, '--port', str(server.port),
+        command = [*options.pop('under', ()), self.binary, '--proto', server.protocol, '--port', str(server.port),
                    '--pid', str(server.process.pid)]
         for name, value in options.items():
             command.append('--' + name.replace('_', '-'))

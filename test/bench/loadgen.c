@@ -1,4 +1,4 @@
-/* A load generator for memcached, kestrel (both ports) and redis: one thread, epoll, every reply checked byte for byte.
+/* A load generator for memcached, kestrel (all ports), redis and beanstalkd: one thread, epoll, every reply checked byte for byte.
  *
  * Closed loop: each connection writes --pipeline requests at once, waits for all their replies, and goes on.
  * Open loop: requests are due at fixed times; one that finds no free connection waits, and its latency counts
@@ -85,24 +85,50 @@ static uint64_t requests_left(const struct load *l, const struct connection *c)
         return (l->limit - l->put_next) / l->dialect->batch;
     if (l->options.mode == MODE_FLOOD)
         return l->fetched < l->limit ? UINT64_MAX : 0;
-    return l->limit - l->get_next;
+    return (l->limit - l->get_next) / (l->dialect->server == KESTREL ? l->dialect->batch : 1);
+}
+
+static void expect(struct connection *c, enum kind kind, uint64_t number, uint64_t due)
+{
+    c->requests[c->waiting++] = (struct request){number, due, kind};
+}
+
+/* Puts a get, and the confirm of the one before, at `at`; returns its length. */
+static size_t prepare_get(struct load *l, struct connection *c, char *at, uint64_t due)
+{
+    const struct dialect *d = l->dialect;
+    uint64_t number = l->options.first + l->get_next;
+    unsigned i, items = d->server == KESTREL ? d->batch : 1;
+    size_t length = 0;
+    if (c->opened) {
+        length = confirm_request(d, at, c->number, c->job);
+        expect(c, CONFIRM, c->number, due);
+        c->opened = 0;
+    }
+    for (i = 0; i < items; i++)
+        expect(c, GET, number + i, due);
+    if (items > 1)
+        expect(c, END, number, due);
+    l->get_next += items;
+    return length + put_request(d, at + length, GET, number);
 }
 
 static void send_requests(struct load *l, struct connection *c, unsigned count, uint64_t due)
 {
     size_t length = 0;
     unsigned i;
-    for (i = 0; i < count; i++) {
-        uint64_t index = c->kind == PUT ? l->put_next : l->get_next++;
-        if (c->kind == PUT)
-            l->put_next += l->dialect->batch;
-        if (c->kind == PUT && l->put_at)
-            l->put_at[index] = due;
-        c->requests[i] = (struct request){l->options.first + index, due};
-        length += put_request(l->dialect, l->out + length, c->kind, l->options.first + index);
-    }
     c->head = 0;
-    c->waiting = count;
+    for (i = 0; i < count; i++) {
+        if (c->kind == GET) {
+            length += prepare_get(l, c, l->out + length, due);
+            continue;
+        }
+        if (l->put_at)
+            l->put_at[l->put_next] = due;
+        expect(c, PUT, l->options.first + l->put_next, due);
+        length += put_request(l->dialect, l->out + length, PUT, l->options.first + l->put_next);
+        l->put_next += l->dialect->batch;
+    }
     write_out(l, c, l->out, length);
 }
 
@@ -178,9 +204,12 @@ static void count_reply(struct load *l, struct connection *c, enum verdict verdi
         l->stored += l->dialect->batch;
         histogram_add(&l->puts, now - request->due);
     } else if (verdict == REPLY_ITEM) {
+        c->opened = confirms(l->dialect);
+        c->number = request->number;
+        c->job = reply->job;
         histogram_add(&l->gets, now - request->due);
         count_item(l, c, reply->number, now);
-    } else {
+    } else if (verdict == REPLY_MISS) {
         l->misses++;
     }
 }
@@ -188,21 +217,21 @@ static void count_reply(struct load *l, struct connection *c, enum verdict verdi
 /* Takes all complete replies from the buffer; returns the bytes taken. */
 static size_t take_replies(struct load *l, struct connection *c, const char *bytes, size_t length)
 {
+    static const char *const kinds[] = {"put", "get", "confirm of", "end of get"};
     uint64_t now = now_ns();
     size_t at = 0;
     while (at < length) {
-        struct reply reply = {0, 0, ""};
+        struct reply reply = {0, 0, 0, ""};
+        const struct request *request = &c->requests[c->head];
         enum verdict verdict;
         if (!c->waiting)
             fail("connection %u: \"%s\" came without a request", c->index, visible(bytes + at, length - at));
-        verdict = check_reply(l->dialect, c->kind, c->requests[c->head].number, bytes + at, length - at,
-                              &reply);
+        verdict = check_reply(l->dialect, request->kind, request->number, bytes + at, length - at, &reply);
         if (verdict == REPLY_PARTIAL)
             break;
         if (verdict == REPLY_WRONG)
             fail("connection %u: wrong reply \"%s\" to %s %" PRIu64 "; due was \"%s\"", c->index,
-                 visible(bytes + at, length - at), c->kind == PUT ? "put" : "get",
-                 c->requests[c->head].number, visible(reply.wrong, strlen(reply.wrong)));
+                 visible(bytes + at, length - at), kinds[request->kind], request->number, visible(reply.wrong, strlen(reply.wrong)));
         count_reply(l, c, verdict, &reply, now);
         at += reply.length;
     }
@@ -335,24 +364,6 @@ static void run(struct load *l)
     print_result(l, since(own, own_times()), since(server, server_times(l->options.pid)));
 }
 
-/* Holds the connections open; they must all still be served when standard input has ended. */
-static void stay_idle(struct load *l)
-{
-    char byte;
-    unsigned i;
-    printf("{\"ready\": %u}\n", l->count);
-    fflush(stdout);
-    alarm(l->options.deadline_s);
-    while (read(STDIN_FILENO, &byte, 1) > 0)
-        ;
-    for (i = 0; i < l->count; i++)
-        if (fcntl(l->connections[i].fd, F_SETFL, 0) != 0)
-            fail("fcntl: %s", strerror(errno));
-    for (i = 0; i < l->count; i += OPEN_AT_ONCE)
-        greet(l->dialect, l->connections + i, l->count - i < OPEN_AT_ONCE ? l->count - i : OPEN_AT_ONCE);
-    printf("{\"alive\": %u}\n", l->count);
-}
-
 int main(int argc, char **argv)
 {
     static struct load l;
@@ -366,7 +377,7 @@ int main(int argc, char **argv)
     l.free = allocate(l.count * sizeof *l.free);
     l.in_size = RECEIVE_SIZE + 2 * request_max(l.dialect);
     l.in = allocate(l.in_size);
-    l.out = allocate(l.options.pipeline * request_max(l.dialect));
+    l.out = allocate(l.options.pipeline * request_max(l.dialect) + 1);
     l.seen = allocate(l.options.count / 8 + 1);
     if (l.options.mode == MODE_FLOOD)
         l.put_at = allocate(l.options.count * sizeof *l.put_at);
@@ -375,9 +386,10 @@ int main(int argc, char **argv)
     if (l.options.trace && !(l.trace = fopen(l.options.trace, "w")))
         fail("%s: %s", l.options.trace, strerror(errno));
     raise_file_limit(l.count);
-    open_connections(l.dialect, l.options.port, l.connections, l.count, l.options.pipeline);
+    open_connections(l.dialect, l.options.port, l.connections, l.count,
+                     l.options.pipeline * (l.dialect->batch + 2));
     if (l.options.mode == MODE_IDLE)
-        stay_idle(&l);
+        stay_idle(l.dialect, l.connections, l.count, l.options.deadline_s);
     else
         run(&l);
     if (l.trace && fclose(l.trace) != 0)

@@ -43,6 +43,7 @@ def python_versions(python):
 def describe_versions(python):
     return {'libraries': python_versions(python), 'memcached': first_line(['memcached', '--version']),
             'redis': first_line(['redis-server', '--version']),
+            'beanstalkd': first_line(['beanstalkd', '-v']),
             'compiler': first_line([*compiler(), '--version'])}
 
 

@@ -1,5 +1,6 @@
 /* Requests to write and replies to check, for memcached (a key for each item), kestrel (the same protocol, a
- * queue instead of a key), kestrel's text and thrift ports and redis (LPUSH, RPOP, BRPOP). No sockets here.
+ * queue instead of a key), kestrel's text and thrift ports, redis (LPUSH, RPOP, BRPOP) and beanstalkd. No sockets
+ * here.
  *
  * A reply is compared with the only bytes it may consist of, as far as it has come: a wrong one is noticed at
  * its first wrong byte and never waited for.
@@ -10,48 +11,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "beanstalkd.h"
+#include "dialect.h"
 #include "item.h"
-
-enum server { MEMCACHED, KESTREL, REDIS, TEXT, THRIFT };
-enum kind { PUT, GET };
-enum verdict { REPLY_PARTIAL, REPLY_STORED, REPLY_ITEM, REPLY_MISS, REPLY_WRONG };
-
-#define KEY_MAX 128
-
-struct dialect {
-    enum server server;
-    const char *queue;      /* name; begin of the names if there are several; begin of memcached's keys */
-    unsigned queues;        /* the item with number n goes to queue n % queues */
-    long block_ms;          /* gets wait this long for an item; 0: they do not wait */
-    size_t size;            /* of an item's data */
-    unsigned batch;         /* text, thrift: items of one put */
-    uint64_t seed;
-};
-
-struct reply {
-    size_t length;          /* bytes of the reply, once it is complete */
-    uint64_t number;        /* of the item in it */
-    const char *wrong;      /* what was wrong */
-};
-
-static size_t put_decimal(char *at, uint64_t value)
-{
-    char digits[20];
-    size_t n = 0, i;
-    do
-        digits[n++] = (char)('0' + value % 10);
-    while (value /= 10);
-    for (i = 0; i < n; i++)
-        at[i] = digits[n - 1 - i];
-    return n;
-}
-
-static size_t put_text(char *at, const char *text)
-{
-    size_t n = strlen(text);
-    memcpy(at, text, n);
-    return n;
-}
 
 static size_t put_key(const struct dialect *d, char *at, uint64_t number)
 {
@@ -108,10 +70,25 @@ static size_t memcache_request(const struct dialect *d, char *at, enum kind kind
     if (kind == PUT) {
         n += put_text(at + n, " 0 0 ");
         n += put_decimal(at + n, d->size);
-    } else if (d->block_ms && d->server == KESTREL) {
-        n += put_text(at + n, "/t=");
-        n += put_decimal(at + n, (uint64_t)d->block_ms);
+    } else {
+        if (d->confirm)
+            n += put_text(at + n, "/close/open");
+        if (d->block_ms && d->server == KESTREL) {
+            n += put_text(at + n, "/t=");
+            n += put_decimal(at + n, (uint64_t)d->block_ms);
+        }
     }
+    return n + put_text(at + n, "\r\n");
+}
+
+/* A command of kestrel about a queue and a number of items. */
+static size_t items_request(const struct dialect *d, char *at, const char *command, uint64_t number,
+                            const char *between)
+{
+    size_t n = put_text(at, command);
+    n += put_key(d, at + n, number);
+    n += put_text(at + n, between);
+    n += put_decimal(at + n, d->batch);
     return n + put_text(at + n, "\r\n");
 }
 
@@ -194,7 +171,13 @@ static size_t put_request(const struct dialect *d, char *at, enum kind kind, uin
         return text_request(d, at, kind, key, key_length, number);
     if (d->server == THRIFT)
         return thrift_request(d, at, kind, key, key_length, number);
-    if (d->server == REDIS)
+    if (d->server == BEANSTALKD && kind == GET)
+        return beanstalkd_reserve(d, at);
+    if (d->server == KESTREL && kind == GET && d->batch > 1)
+        return items_request(d, at, "monitor ", number, " 1 ");
+    if (d->server == BEANSTALKD)
+        n = beanstalkd_put(d, at);
+    else if (d->server == REDIS)
         n = redis_request(d, at, kind, key, key_length);
     else
         n = memcache_request(d, at, kind, key, key_length);
@@ -206,32 +189,16 @@ static size_t put_request(const struct dialect *d, char *at, enum kind kind, uin
     return n;
 }
 
-/* 1: the reply begins with all of expected; 0: with as much of it as has come; -1: with something else. */
-static int begins(const char *reply, size_t length, const char *expected, size_t n)
+/* Confirms what a get has brought before: `job` is beanstalkd's, `number` says kestrel's queue. */
+static size_t confirm_request(const struct dialect *d, char *at, uint64_t number, uint64_t job)
 {
-    if (memcmp(reply, expected, length < n ? length : n) != 0)
-        return -1;
-    return length >= n;
+    return d->server == BEANSTALKD ? beanstalkd_delete(at, job) : items_request(d, at, "confirm ", number, " ");
 }
 
-static enum verdict check_bytes(const char *reply, size_t length, const char *expected, size_t expected_length,
-                                enum verdict verdict, struct reply *found)
+/* Does a get confirm the one before it with a request of its own? */
+static int confirms(const struct dialect *d)
 {
-    found->length = expected_length;
-    switch (begins(reply, length, expected, found->length)) {
-    case 1:
-        return verdict;
-    case 0:
-        return REPLY_PARTIAL;
-    }
-    found->wrong = expected;
-    return REPLY_WRONG;
-}
-
-static enum verdict check_fixed(const char *reply, size_t length, const char *expected, enum verdict verdict,
-                                struct reply *found)
-{
-    return check_bytes(reply, length, expected, strlen(expected), verdict, found);
+    return d->server == BEANSTALKD || (d->server == KESTREL && d->batch > 1);
 }
 
 /* LPUSH answers the length of the list: `:<digits>\r\n`, at least 1. */
@@ -294,9 +261,16 @@ static enum verdict check_item(const struct dialect *d, const char *reply, size_
     static char header[2 * KEY_MAX + 128];
     int is_text = d->server == TEXT, is_miss, is_item;
     const char *data;
-    const char *miss = is_text ? "*\n" : d->server != REDIS ? "END\r\n" : d->block_ms ? "*-1\r\n" : "$-1\r\n";
-    const char *tail = is_text ? "\n" : d->server != REDIS ? "\r\nEND\r\n" : "\r\n";
-    size_t miss_length = strlen(miss), header_length, tail_length = strlen(tail);
+    const char *miss = is_text ? "*\n" : "END\r\n", *tail = is_text ? "\n" : "\r\nEND\r\n";
+    size_t miss_length, header_length, tail_length;
+    if (d->server == REDIS)
+        miss = d->block_ms ? "*-1\r\n" : "$-1\r\n";
+    else if (d->server == BEANSTALKD)
+        miss = "TIMED_OUT\r\n";
+    if (d->server == REDIS || d->server == BEANSTALKD)
+        tail = "\r\n";
+    miss_length = strlen(miss);
+    tail_length = strlen(tail);
     if (d->server == THRIFT) {
         miss = THRIFT_MISS;
         miss_length = sizeof THRIFT_MISS - 1;
@@ -309,8 +283,13 @@ static enum verdict check_item(const struct dialect *d, const char *reply, size_
         found->length = miss_length;
         return REPLY_MISS;
     }
-    header_length = put_item_header(d, header, asked);
-    is_item = begins(reply, length, header, header_length);
+    if (d->server == BEANSTALKD) {
+        is_item = beanstalkd_reserved(d, reply, length, found);
+        header_length = is_item > 0 ? (size_t)is_item : put_text(header, "RESERVED, a job and its size");
+    } else {
+        header_length = put_item_header(d, header, asked);
+        is_item = begins(reply, length, header, header_length);
+    }
     if (is_item < 0 && is_miss < 0) {
         header[header_length] = 0;
         found->wrong = header;
@@ -319,7 +298,7 @@ static enum verdict check_item(const struct dialect *d, const char *reply, size_
     if (is_item <= 0 || length < header_length + d->size)
         return REPLY_PARTIAL;
     data = reply + header_length;
-    found->number = item_number(data, is_text);
+    found->number = d->size ? item_number(data, is_text) : asked;
     found->wrong = "the data of an item of this run, byte for byte";
     if (!item_matches(data, d->size, d->seed, found->number, is_text))
         return REPLY_WRONG;
@@ -346,6 +325,10 @@ static enum verdict check_reply(const struct dialect *d, enum kind kind, uint64_
 {
     if (kind == GET)
         return check_item(d, reply, length, asked, found);
+    if (kind != PUT)
+        return check_fixed(reply, length, d->server == BEANSTALKD ? "DELETED\r\n" : "END\r\n", REPLY_DONE, found);
+    if (d->server == BEANSTALKD)
+        return beanstalkd_inserted(reply, length, found);
     if (d->server == REDIS)
         return check_count(reply, length, found);
     if (d->server == TEXT) {
@@ -374,11 +357,15 @@ static const char *hello_request(const struct dialect *d)
 {
     if (d->server == THRIFT)
         return THRIFT_HELLO;
+    if (d->server == BEANSTALKD)
+        return "list-tube-used\r\n";
     return d->server == REDIS ? "PING\r\n" : d->server == TEXT ? "version\n" : "version\r\n";
 }
 
 static const char *hello_reply(const struct dialect *d)
 {
+    if (d->server == BEANSTALKD)
+        return "USING ";
     return d->server == REDIS ? "+PONG" : d->server == TEXT ? ":" : d->server == THRIFT ? "" : "VERSION ";
 }
 

@@ -1,4 +1,4 @@
-"""The servers that are measured: each is started on its own port on loopback, in its own folder, and stopped.
+"""Servers that are measured, and kestrel: each is started on its own port on loopback, in its own folder, and stopped.
 
 A server that does not start, dies or does not answer is a `BenchError` with the end of its log.
 """
@@ -26,6 +26,7 @@ KESTREL_CONFIG = """\
 {server}memcache_listen_port = {port}
 text_listen_port = {text_port}
 thrift_listen_port = {thrift_port}
+max_open_transactions = 100
 queue_path = {folder}/spool
 status_file = {folder}/status
 [default]
@@ -48,11 +49,6 @@ def raise_file_limit():
     return hard
 
 
-def most_clients():
-    """Clients that memcached and redis are told to admit: more than any measurement needs, if files allow."""
-    return max(min(15000, resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 100), 1)
-
-
 def free_port():
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
@@ -63,6 +59,7 @@ class Server:
     """One running server. `protocol` is loadgen's --proto; `name` is what the tables call it."""
 
     protocol = None
+    groups = None           # the work of rows of speed that it can do; None: all of it
     hello = b'version\r\n'
     hello_reply = b'VERSION '
 
@@ -205,33 +202,6 @@ class Server:
         raise BenchError(f'{self.name} is still busy 30 s after its last request')
 
 
-class Memcached(Server):
-    protocol = 'memcached'
-
-    def command(self):
-        command = ['memcached', '-t', '1', '-m', '2048', '-U', '0', '-l', '127.0.0.1', '-p', str(self.port),
-                   '-c', str(most_clients())]
-        return command + ['-u', 'root'] if os.geteuid() == 0 else command
-
-
-class Redis(Server):
-    """`appendfsync` is redis's own setting."""
-
-    protocol = 'redis'
-    hello = b'PING\r\n'
-    hello_reply = b'+PONG'
-
-    def __init__(self, name, folder, appendfsync='everysec'):
-        super().__init__(name, folder)
-        self.appendfsync = appendfsync
-
-    def command(self):
-        # No rewriting of the append-only file: another process would do it while others are measured.
-        return ['redis-server', '--port', str(self.port), '--bind', '127.0.0.1', '--dir', self.folder,
-                '--appendonly', 'yes', '--appendfsync', self.appendfsync, '--save', '',
-                '--auto-aof-rewrite-percentage', '0', '--maxclients', str(most_clients())]
-
-
 class Kestrel(Server):
     """`tree` is the folder that holds the package, `python` the interpreter.
 
@@ -293,9 +263,13 @@ class Kestrel(Server):
     def stat(self, queue, key):
         """A number of the statistics of a queue."""
         wanted = f'STAT queue_{queue}_{key} '.encode()
-        with socket.create_connection(('127.0.0.1', self.port), timeout=ANSWER_SECONDS) as connection:
-            connection.sendall(b'stats\r\nquit\r\n')
-            lines = connection.makefile('rb').read().split(b'\r\n')
+        try:
+            with socket.create_connection(('127.0.0.1', self.port), timeout=ANSWER_SECONDS) as connection:
+                connection.sendall(b'stats\r\nquit\r\n')
+                lines = connection.makefile('rb').read().split(b'\r\n')
+        except OSError as error:
+            self.check_alive()
+            raise BenchError(f'{self.name}: stats was not answered: {error}') from error
         values = [int(line[len(wanted):]) for line in lines if line.startswith(wanted)]
         if not values:
             raise BenchError(f'{self.name}: stats has no {key} of queue {queue}')

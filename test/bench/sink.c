@@ -1,12 +1,17 @@
-/* A memcache port with next to nothing behind it, to see what the load programs can drive: one thread, epoll, no journal.
+/* What putting items costs at least: receives kestrel's `set`, appends the item's bytes to a file with one write(2)
+ * and answers STORED. One thread, epoll; nothing is kept in memory and nothing can be fetched.
  *
- * set, flush and get on one queue; what a get brings is the next number that was set, padded with x to the size of the last
- * item set (what kestrel-flood, kestrel-packing and kestrel-put-many put). monitor and confirm for bursts. Prints its port.
+ *   sink PORT FILE
+ *
+ * `version` is answered too, and `delete` empties the file. Anything else ends the program: it is no server.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,126 +19,128 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define ROOM (1 << 20)
+#define ROOM ((16u << 20) + 4096)       /* the largest item and its line; touched only as far as it is used */
+#define EVENTS 256
 
 struct client {
     int fd;
     size_t length;
-    char in[ROOM];
+    char *bytes;
 };
 
-static unsigned long stored, taken;
-static size_t size;
-static char out[ROOM + 65536];
+static int file;
 
-static void die(const char *what)
+static void fail(const char *what)
 {
-    perror(what);
+    fprintf(stderr, "sink: %s: %s\n", what, strerror(errno));
     exit(1);
 }
 
-/* Writes the next item behind `at`, or nothing if all are taken; returns its length. */
-static size_t item(char *at, const char *queue, int queue_length)
+static void answer(const struct client *c, const char *text)
 {
-    if (taken >= stored)
-        return 0;
-    int head = sprintf(at, "VALUE %.*s 0 %zu\r\n", queue_length, queue, size);
-    memset(at + head, 'x', size);
-    char digits[24];
-    int count = sprintf(digits, "%lu", taken++);
-    memcpy(at + head, digits, (size_t)count);
-    memcpy(at + head + size, "\r\nEND\r\n", 7);
-    return (size_t)head + size + 7;
+    if (send(c->fd, text, strlen(text), MSG_NOSIGNAL) != (ssize_t)strlen(text))
+        fail("send");
 }
 
-/* Works off one request of the `length` bytes at `in`; returns how long it was, 0 if it is not whole. */
-static size_t request(const char *in, size_t length, size_t *replied)
+/* Serves the first request if it is whole; returns its length or 0. */
+static size_t serve(const struct client *c)
 {
-    const char *end = memchr(in, '\n', length);
-    if (end == NULL)
+    const char *end = memchr(c->bytes, '\n', c->length);
+    size_t line, size;
+    if (!end)
         return 0;
-    size_t line = (size_t)(end - in) + 1;
-    char *at = out + *replied;
-    const char *queue = memchr(in, ' ', line);
-    queue = queue ? queue + 1 : in;
-    int queue_length = (int)strcspn(queue, " /\r");
-    size_t more = 0, want;
-    switch (in[0]) {
-    case 's':
-        want = strtoul(queue + queue_length + 4, NULL, 10);
-        if (length < line + want + 2)
-            return 0;
-        stored++;
-        size = want;
-        memcpy(at, "STORED\r\n", 8);
-        more = 8;
-        line += want + 2;
-        break;
-    case 'g':
-        more = item(at, queue, queue_length);
-        break;
-    case 'm':
-        want = strtoul(queue + queue_length + 3, NULL, 10);
-        for (size_t got = 1; want-- > 0 && got; more += got)
-            got = item(at + more, queue, queue_length);
-        memcpy(at + more, "END\r\n", 5);
-        more += 5;
-        break;
-    case 'f':
-        stored = taken = 0;
+    line = (size_t)(end - c->bytes) + 1;
+    if (memcmp(c->bytes, "version", 7) == 0) {
+        answer(c, "VERSION sink\r\n");
+        return line;
     }
-    if (more == 0) {
-        memcpy(at, "END\r\n", 5);
-        more = 5;
+    if (memcmp(c->bytes, "delete", 6) == 0) {
+        if (ftruncate(file, 0) != 0)
+            fail("ftruncate");
+        answer(c, "DELETED\r\n");
+        return line;
     }
-    *replied += more;
-    return line;
+    if (sscanf(c->bytes, "set %*s %*u %*u %zu\r\n", &size) != 1 || size > ROOM - 4096)
+        fail("not a request of this program");
+    if (c->length < line + size + 2)
+        return 0;
+    if (write(file, c->bytes + line, size) != (ssize_t)size)
+        fail("write");
+    answer(c, "STORED\r\n");
+    return line + size + 2;
 }
 
-static void serve(struct client *c)
+/* 0: the client has left. */
+static int receive(struct client *c)
 {
-    ssize_t n = recv(c->fd, c->in + c->length, ROOM - c->length, 0);
-    if (n <= 0) {
-        close(c->fd);
-        free(c);
-        return;
-    }
+    ssize_t n = recv(c->fd, c->bytes + c->length, ROOM - 1 - c->length, 0);
+    size_t at = 0, taken;
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return 1;
+    if (n <= 0)
+        return 0;
     c->length += (size_t)n;
-    size_t at = 0, used, replied = 0;
-    while (at < c->length && (used = request(c->in + at, c->length - at, &replied)) > 0)
-        at += used;
-    memmove(c->in, c->in + at, c->length - at);
+    c->bytes[c->length] = 0;
+    do {
+        struct client rest = {c->fd, c->length - at, c->bytes + at};
+        taken = serve(&rest);
+        at += taken;
+    } while (taken && at < c->length);
+    memmove(c->bytes, c->bytes + at, c->length - at);
     c->length -= at;
-    if (replied && send(c->fd, out, replied, MSG_NOSIGNAL) != (ssize_t)replied)
-        die("send");
+    return 1;
 }
 
-int main(void)
+static void welcome(int epoll, int listener)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t length = sizeof address;
-    int listener = socket(AF_INET, SOCK_STREAM, 0), epoll = epoll_create1(0);
-    if (bind(listener, (struct sockaddr *)&address, sizeof address) || listen(listener, 1024) ||
-        getsockname(listener, (struct sockaddr *)&address, &length))
-        die("listen");
-    printf("%d\n", ntohs(address.sin_port));
-    fflush(stdout);
-    struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL}, events[256];
-    epoll_ctl(epoll, EPOLL_CTL_ADD, listener, &event);
+    struct client *c = calloc(1, sizeof *c);
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
+    int on = 1;
+    if (!c || !(c->bytes = malloc(ROOM)))
+        fail("memory");
+    if ((c->fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) < 0)
+        fail("accept");
+    setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    if (epoll_ctl(epoll, EPOLL_CTL_ADD, c->fd, &event) != 0)
+        fail("epoll_ctl");
+}
+
+static int listen_on(const char *port)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(port))};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (bind(fd, (struct sockaddr *)&address, sizeof address) != 0 || listen(fd, 1024) != 0)
+        fail("cannot listen");
+    return fd;
+}
+
+int main(int argc, char **argv)
+{
+    struct epoll_event events[EVENTS], event = {.events = EPOLLIN, .data.ptr = NULL};
+    int epoll = epoll_create1(EPOLL_CLOEXEC), listener, i, n;
+    if (argc != 3) {
+        fputs("usage: sink PORT FILE\n", stderr);
+        return 2;
+    }
+    if ((file = open(argv[2], O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644)) < 0)
+        fail(argv[2]);
+    listener = listen_on(argv[1]);
+    if (epoll < 0 || epoll_ctl(epoll, EPOLL_CTL_ADD, listener, &event) != 0)
+        fail("epoll");
     for (;;) {
-        int count = epoll_wait(epoll, events, 256, -1);
-        for (int i = 0; i < count; i++) {
-            if (events[i].data.ptr) {
-                serve(events[i].data.ptr);
-                continue;
+        if ((n = epoll_wait(epoll, events, EVENTS, -1)) < 0 && errno != EINTR)
+            fail("epoll_wait");
+        for (i = 0; i < n; i++) {
+            struct client *c = events[i].data.ptr;
+            if (!c) {
+                welcome(epoll, listener);
+            } else if (!receive(c)) {
+                close(c->fd);
+                free(c->bytes);
+                free(c);
             }
-            struct client *c = malloc(sizeof *c);
-            int one = 1;
-            c->length = 0;
-            c->fd = accept(listener, NULL, NULL);
-            setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-            event.data.ptr = c;
-            epoll_ctl(epoll, EPOLL_CTL_ADD, c->fd, &event);
         }
     }
 }

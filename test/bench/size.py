@@ -44,6 +44,7 @@ class Scale:
         self.queues = self._within(1_000 if quick else 10_000, files, 'queues', say)
         self.waiting = 100_000 if quick else 1_000_000
         self.work = 20_000 if quick else 60_000
+        self.sized_bytes = (50 if quick else 400) * MB
         self.blocked_puts = 4_000 if quick else 20_000
 
     @staticmethod
@@ -197,4 +198,6 @@ MEASUREMENTS = {'idle': idle_memory, 'connections': idle_connections, 'waiting':
                 'queues': many_queues, 'blocked': blocked_clients}
 
 # What else can be measured the same way, to tell the server's share from the machine's.
-CONTROLS = {'memcached': ('idle', 'connections'), 'redis': ('idle', 'waiting', 'queues', 'blocked')}
+CONTROLS = {'memcached': ('idle', 'connections', 'syscalls'),
+            'redis': ('idle', 'waiting', 'queues', 'blocked', 'syscalls'),
+            'beanstalkd': ('idle', 'syscalls'), 'redis always': (), 'sink': ()}

@@ -14,6 +14,7 @@ ITEM = 1024
 CLIENTS = 100
 PIPELINED_CLIENTS, PIPELINE = 20, 16
 BATCH = 100
+MONITORED = 10
 
 # How long a consumer of a flood waits for an item (ms), as the original's flood program does.
 FLOOD_WAIT = 1000
@@ -25,8 +26,9 @@ class Row:
     work: str
     group: str
     figure: str             # 'rate' (items a second) or 'median_us' (of the latency of one request)
-    base: str               # the row of memcached it is compared with
+    base: str               # the row it is compared with
     targets: dict           # by kind of contender: what the ratio should reach
+    base_kind: str = 'memcached'    # whose row that is; 'own': the contender's
 
     @property
     def smaller_is_better(self):
@@ -41,12 +43,15 @@ class Row:
 
 
 ROWS = (
-    Row('put', f'put, {CLIENTS} clients', 'clients', 'rate', 'put', {'compiled': 0.50, 'pure': 0.30}),
-    Row('get', f'get, {CLIENTS} clients', 'clients', 'rate', 'get', {'compiled': 0.50, 'pure': 0.30}),
+    Row('put', f'put, {CLIENTS} clients', 'clients', 'rate', 'put', {'compiled': 0.60, 'pure': 0.30}),
+    Row('get', f'get, {CLIENTS} clients', 'clients', 'rate', 'get', {'compiled': 0.70, 'pure': 0.30}),
     Row('flood', 'put and get at once on one queue, items', 'flood', 'rate', 'put',
-        {'compiled': 0.25, 'pure': 0.13}),
+        {'compiled': 0.30, 'pure': 0.13}),
     Row('pipelined', f'puts, {PIPELINE} deep, {PIPELINED_CLIENTS} clients', 'pipelined', 'rate', 'pipelined',
-        {'compiled': 0.20}),
+        {'compiled': 0.30}),
+    Row('cycles', f'get q/close/open, {CLIENTS} clients', 'cycles', 'rate', 'get', {'compiled': 0.85}, 'own'),
+    Row('monitor', f'monitor of {MONITORED} and their confirm, {CLIENTS} clients, items', 'monitor', 'rate', 'get', {},
+        'own'),
     Row('text_put', f'put on the text port, {CLIENTS} clients', 'text', 'rate', 'put',
         {'compiled': 0.40, 'pure': 0.24}),
     Row('text_get', f'get on the text port, {CLIENTS} clients', 'text', 'rate', 'get',
@@ -60,7 +65,7 @@ ROWS = (
     Row('thrift_batch', f'puts of {BATCH} items on the thrift port, {CLIENTS} clients, items', 'thrift_batch', 'rate', 'put',
         {'compiled': 0.75}),
     Row('single', 'put, one client, median latency', 'single', 'median_us', 'single',
-        {'compiled': 1.3, 'pure': 2.0}),
+        {'compiled': 1.1, 'pure': 2.0}),
 )
 
 
@@ -89,6 +94,13 @@ def measure_flood(generator, server, counts):
     half = CLIENTS // 2
     return {'flood': generator.run(server, mode='flood', count=counts.flood, size=ITEM, producers=half,
                                    consumers=half, block=FLOOD_WAIT, seed=new_seed())}
+
+
+def measure_reads(name, options, generator, server, counts):
+    """Gets of what is put just before, in another way than `get q`."""
+    work = {'count': counts.clients, 'size': ITEM, 'connections': CLIENTS, 'seed': new_seed()}
+    generator.run(server, mode='put', **work)
+    return {name: generator.run(server, mode='get', **options, **work)}
 
 
 def measure_pipelined(generator, server, counts):
@@ -124,6 +136,8 @@ def measure_single(generator, server, counts):
 
 
 GROUPS = {'clients': measure_clients, 'flood': measure_flood, 'pipelined': measure_pipelined,
+          'cycles': partial(measure_reads, 'cycles', {'confirm': True}),
+          'monitor': partial(measure_reads, 'monitor', {'batch': MONITORED}),
           'text': partial(measure_port, 'text'), 'batch': partial(measure_batch, 'text'),
           'thrift': partial(measure_port, 'thrift'), 'thrift_batch': partial(measure_batch, 'thrift'),
           'single': measure_single}
@@ -136,10 +150,13 @@ def figure(row, result):
 
 def groups_of(server, rows):
     """What must be measured of this server; of memcached also what other rows are compared with."""
+    own = {row_named(row.base).group for row in rows if row.base_kind == 'own'}
     if server.protocol == 'memcached':
-        wanted = {row_named(row.base).group for row in rows}
+        wanted = {row_named(row.base).group for row in rows if row.base_kind == 'memcached'}
     else:
-        wanted = {row.group for row in rows}
+        wanted = {row.group for row in rows} | own
+    if server.groups is not None:
+        wanted &= {*server.groups}
     for protocol, groups in OTHER_PORTS.items():
         if getattr(server, protocol + '_port', None) is None:
             wanted -= {*groups}
@@ -179,7 +196,7 @@ def unit(row):
 def results_of(rounds, server_name, row):
     """loadgen's result of each round, or None if the row was not measured."""
     results = [round_[server_name] for round_ in rounds]
-    return [result[row.name] for result in results] if row.name in results[0] else None
+    return [result[row.name] for result in results] if results and row.name in results[0] else None
 
 
 def figures_of(rounds, server_name, row):
@@ -196,22 +213,22 @@ def disturbance(rounds):
 
 
 def summary(rounds, kinds, rows):
-    """For each row and contender: median, all figures, and the ratio against memcached's with its target.
+    """For each row and contender: median, all figures, and the ratio against its base with its target.
 
     kinds: {server name: kind}. The ratio is the median of the ratios of the rounds.
     """
     table = []
-    base_name = next(name for name, kind in kinds.items() if kind == 'memcached')
+    names = {kind: name for name, kind in kinds.items()}
     for row in rows:
-        base_values = figures_of(rounds, base_name, row_named(row.base))
         for name, kind in kinds.items():
+            base_values = figures_of(rounds, names.get(row.base_kind, name), row_named(row.base))
             values = figures_of(rounds, name, row)
             if values is None:
                 continue
             ratios = paired_ratios(values, base_values)
             ratio = median(ratios)
             table.append({'row': row.name, 'work': row.work, 'server': name, 'kind': kind, 'unit': unit(row),
-                          'median': median(values), 'values': values, 'ratio': ratio, 'ratios': ratios,
+                          'base': f'{row.base} of {names.get(row.base_kind, "its own")}', 'median': median(values), 'values': values, 'ratio': ratio, 'ratios': ratios,
                           'server_us': median([server_us(one) for one in results_of(rounds, name, row)]),
                           'target': row.targets.get(kind), 'smaller_is_better': row.smaller_is_better,
                           'met': row.met(kind, ratio)})

@@ -16,10 +16,12 @@ def warn_if_disturbed(disturbance, say):
 
 
 def print_speed(speed, say):
-    say('\nSpeed: medians; processor time of the server for each item; ratio against memcached in the same '
-        'run (least..most of the rounds)')
+    say('\nSpeed: medians; processor time of the server for each item; ratio against memcached, or where it is '
+        'said against its own plain gets, in the same run (least..most of the rounds)')
     for work, lines in itertools.groupby(speed['summary'], lambda line: line['work']):
-        say(work)
+        lines = list(lines)
+        own = f' / {lines[0]["base"]}' if not lines[0]['base'].endswith('memcached') else ''
+        say(work + own)
         for line in lines:
             sign = '<=' if line['smaller_is_better'] else '>='
             target = f'{sign} {line["target"]:.2f}' if line['target'] else ''
