@@ -11,10 +11,10 @@ from support.environment import CHECKOUT
 LEVELS = [
     ['errors', 'clock', 'item', 'stats', 'thrift_gen'],
     ['protocol', 'journal.record', 'journal.names', 'journal.xids', 'journal.compaction'],
-    ['disk', 'append_file', 'hub', 'notify', 'pid_file'],
+    ['disk', 'append_file', 'hub', 'notify', 'pid_file', 'interfaces'],
     ['waiters', 'deadlines', 'block_budget', 'journal'],
     ['config', 'settings', 'log', 'queue_items', 'persistent_queue', 'compactor', 'mover'],
-    ['status', 'reads', 'read_ids', 'aliased_queue'],
+    ['status', 'server_sets', 'zookeeper', 'reads', 'read_ids', 'aliased_queue'],
     ['queue_collection'],
     ['services', 'access', 'puts', 'session', 'batches', 'report'],
     ['handlers', 'connection', 'ports'],
@@ -25,7 +25,8 @@ LEVELS = [
 
 # A thing outside, and the modules that may import what leads to it.
 DOORS = {
-    'socket': {'connection', 'ports', 'notify'},
+    'socket': {'connection', 'ports', 'notify', 'interfaces'},
+    'kazoo': {'zookeeper'},
     'time': {'clock'},
     'shutil': {'disk'},
     'tempfile': set(),
