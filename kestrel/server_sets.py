@@ -189,9 +189,9 @@ class ServerSets:
         self._wanted = ()
         self._changed.set()
         self.greenlet.join(LEAVE_MAY_TAKE)
-        if not self.greenlet.dead:
+        self.greenlet.kill(block=False)
+        if self._membership.nodes:
             self._log.warning('ZooKeeper %s does not answer: the server is taken off when its session ends', self.where)
-            self.greenlet.kill(block=False)
 
     # -- the greenlet ----------------------------------------------------------------------------------------------
 

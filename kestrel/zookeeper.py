@@ -75,8 +75,8 @@ class ZooKeeperClient:
         self._changed()
 
     def complain(self, why):
-        if not self._client.connected:
-            self.why = why
+        """kazoo says so before it tells the change."""
+        self.why = why
         self._changed()
 
     def _look_up(self):
