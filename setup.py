@@ -109,6 +109,7 @@ setup(
     package_data={'kestrel': ['*.configspec', '*.thrift']},
     install_requires=['gevent>=22.10', 'configobj>=5.0.8', 'python-daemon>=2.3', 'setproctitle>=1.3',
                       'thrift>=0.17'],
+    extras_require={'zookeeper': ['kazoo']},
     entry_points={'console_scripts': [
         'kestrel = kestrel.main:main', 'qdump = kestrel.tools.qdump:main', 'qpack = kestrel.tools.qpack:main',
         'kestrel-fsck = kestrel.tools.fsck:main']},

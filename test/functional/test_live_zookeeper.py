@@ -307,8 +307,7 @@ class ZooKeeperTest(Watching):
         self.assertEqual(scraped(), [True, True, False])
 
 
-class OutageTest(Watching):
-    """A ZooKeeper of its own, which comes and goes."""
+class OwnZooKeeperTest(Watching):
 
     @classmethod
     def setUpClass(cls):
@@ -317,6 +316,10 @@ class OutageTest(Watching):
     def setUp(self):
         self.zookeeper = ZooKeeper()
         self.addCleanup(self.zookeeper.close)
+
+
+class OutageTest(OwnZooKeeperTest):
+    """It comes and goes."""
 
     def test_it_comes_and_goes(self):
         # not there when we start
@@ -379,59 +382,6 @@ class OutageTest(Watching):
         server.stop()
         self.assertLess(time.monotonic() - began, 3)
 
-    @unittest.skipUnless(LONG, 'takes minutes: KESTREL_LONG=1')
-    def test_down_for_long(self):
-        server = self.announce(self.zookeeper.start(), '/k')
-        server.start()
-        self.look_at(self.zookeeper)
-        self.wait_for('/k', (1, 1))
-        with Traffic(server) as traffic:
-            for name in 'writeavoid', 'up':
-                self.zookeeper.kill9()
-                time.sleep(45)
-                self.change(server, name)
-                self.zookeeper.start()
-                self.wait_for('/k', MEMBERS[name])
-            self.zookeeper.hang()
-            time.sleep(30)
-            self.zookeeper.go_on()
-            time.sleep(CLEANUP)
-            self.wait_for('/k', (1, 1))
-        self.check_traffic(traffic)
-        self.assertEqual(server.log().count('cannot be reached'), 3)
-
-    @unittest.skipUnless(LONG, 'takes minutes: KESTREL_LONG=1')
-    def test_the_leader_of_an_ensemble_is_killed(self):
-        ensemble = Ensemble()
-        self.addCleanup(ensemble.close)
-        ensemble.start()
-        server = self.announce(ensemble, '/k', env={'ZOOKEEPER_ADDRESSES': ensemble.addresses})
-        server.start()
-        hosts = ','.join(f'{address}:{ensemble.port}' for address in ensemble.addresses.split(','))
-        self.look_at(None, hosts, connection_retry={'max_tries': -1}, command_retry={'max_tries': -1})
-        self.wait_for('/k', (1, 1), 30)
-        with Traffic(server) as traffic:
-            for name in 'writeavoid', 'up':
-                leader = next(one for one in ensemble.servers if self.leads(one))
-                leader.kill9()
-                eventually(self, 'another leads', lambda: any(self.leads(one) for one in ensemble.servers))
-                self.change(server, name)
-                eventually(self, 'it is known', lambda: self.eye.retry(self.counts, '/k') == MEMBERS[name])
-                leader.start()
-                time.sleep(3)
-        self.check_traffic(traffic)
-        server.stop()
-        self.assertEqual(self.eye.retry(self.counts, '/k'), (0, 0))
-
-    @staticmethod
-    def leads(zookeeper):
-        try:
-            with socket.create_connection((zookeeper.address, zookeeper.port), 1) as sock:
-                sock.sendall(b'srvr')
-                return b'Mode: leader' in b''.join(iter(lambda: sock.recv(65536), b''))
-        except OSError:
-            return False
-
 
 class StartTest(unittest.TestCase):
     """What a start says. None of it needs a ZooKeeper."""
@@ -457,6 +407,61 @@ class StartTest(unittest.TestCase):
         self.assertEqual(ended.returncode, 1)
         self.assertRegex(ended.stderr, r'^kestrel: \[zookeeper\] host: .*kazoo.*: apt install python3-kazoo, or pip install'
                          r' kazoo, or write none\n$')
+
+
+if LONG:
+    class LongOutageTest(OwnZooKeeperTest):
+
+        def test_down_for_long(self):
+            server = self.announce(self.zookeeper.start(), '/k')
+            server.start()
+            self.look_at(self.zookeeper)
+            self.wait_for('/k', (1, 1))
+            with Traffic(server) as traffic:
+                for name in 'writeavoid', 'up':
+                    self.zookeeper.kill9()
+                    time.sleep(45)
+                    self.change(server, name)
+                    self.zookeeper.start()
+                    self.wait_for('/k', MEMBERS[name])
+                self.zookeeper.hang()
+                time.sleep(30)
+                self.zookeeper.go_on()
+                time.sleep(CLEANUP)
+                self.wait_for('/k', (1, 1))
+            self.check_traffic(traffic)
+            self.assertEqual(server.log().count('cannot be reached'), 3)
+
+        def test_the_leader_of_an_ensemble_is_killed(self):
+            ensemble = Ensemble()
+            self.addCleanup(ensemble.close)
+            ensemble.start()
+            server = self.announce(ensemble, '/k', env={'ZOOKEEPER_ADDRESSES': ensemble.addresses})
+            server.start()
+            hosts = ','.join(f'{address}:{ensemble.port}' for address in ensemble.addresses.split(','))
+            self.look_at(None, hosts, connection_retry={'max_tries': -1}, command_retry={'max_tries': -1})
+            self.wait_for('/k', (1, 1), 30)
+            with Traffic(server) as traffic:
+                for name in 'writeavoid', 'up':
+                    leader = next(one for one in ensemble.servers if self.leads(one))
+                    leader.kill9()
+                    eventually(self, 'another leads', lambda: any(self.leads(one) for one in ensemble.servers))
+                    self.change(server, name)
+                    eventually(self, 'it is known', lambda: self.eye.retry(self.counts, '/k') == MEMBERS[name])
+                    leader.start()
+                    time.sleep(3)
+            self.check_traffic(traffic)
+            server.stop()
+            self.assertEqual(self.eye.retry(self.counts, '/k'), (0, 0))
+
+        @staticmethod
+        def leads(zookeeper):
+            try:
+                with socket.create_connection((zookeeper.address, zookeeper.port), 1) as sock:
+                    sock.sendall(b'srvr')
+                    return b'Mode: leader' in b''.join(iter(lambda: sock.recv(65536), b''))
+            except OSError:
+                return False
 
 
 if __name__ == '__main__':
