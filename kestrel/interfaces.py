@@ -51,7 +51,7 @@ def _version_6():
     """{name of an interface: list of its IPv6 addresses}; empty where the system knows none."""
     found = {}
     try:
-        with open('/proc/net/if_inet6') as lines:
+        with open('/proc/self/net/if_inet6') as lines:
             for line in lines:
                 digits, *_, name = line.split()
                 found.setdefault(name, []).append(ipaddress.ip_address(bytes.fromhex(digits)))

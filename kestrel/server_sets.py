@@ -216,8 +216,9 @@ class ServerSets:
         while not client.ended:
             self._changed.clear()
             if client.session is None:
-                if client.why is not None:
-                    self._lose(client.why)
+                # why None: it has just begun
+                if client.why is not None or self.reachable:
+                    self._lose(client.why or 'the connection is lost')
             else:
                 self._agree(client)
             if self._leaving:
@@ -228,13 +229,10 @@ class ServerSets:
 
     def _agree(self, client):
         """Make the nodes what they should be."""
-        asked, joining, wanted = self._asked, self._joining, self._wanted
-        self.reachable = True
-        if not self._told:
-            self._told = True
-            self._log.info('ZooKeeper %s is reached', self.where)
+        asked, joining, wanted = self._asked, self._joining, () if self._leaving else self._wanted
         try:
             self._membership.look(client)
+            self._find()
             self._membership.give_up(client, wanted)
             if asked is not None and not joining:
                 # what cannot be joined is no reason to refuse less
@@ -243,7 +241,7 @@ class ServerSets:
         except Unreachable as error:
             self._lose(client.why or str(error))
         except Refused as error:
-            if asked is not None and not asked.ready():
+            if asked is not None and asked is self._asked and not asked.ready():
                 asked.set_exception(error)
             elif str(error) != self.refusal:
                 self._log.error('%s', error)
@@ -253,6 +251,12 @@ class ServerSets:
             self.refusal = None
         if asked is not None and not asked.ready():
             asked.set(None)
+
+    def _find(self):
+        self.reachable = True
+        if not self._told:
+            self._told = True
+            self._log.info('ZooKeeper %s is reached', self.where)
 
     def _lose(self, why):
         self._why = why

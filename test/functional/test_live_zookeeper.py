@@ -18,20 +18,21 @@ from support.server import Server
 LONG = os.environ.get('KESTREL_LONG') == '1'
 END = b'END\r\n'
 MEMBERS = {'up': (1, 1), 'writeavoid': (1, 0), 'readonly': (1, 0), 'quiescent': (0, 0)}
-# Seconds. What a request took at most is far less (20 ms are asked for); this machine may do other things meanwhile.
-REQUEST_MAY_TAKE = 0.25
+# Seconds. No request waits for ZooKeeper; that would take a connection's 2 s. One of a hundred may be slower because the
+# machine does other things.
+REQUEST_MAY_TAKE = 0.02
+REQUEST_NEVER_TAKES = 1.5
 CLEANUP = 4 * SESSION       # a session that nobody keeps has ended
 
 
 class Traffic:
-    """Puts and gets, one after the other, as long as the block lasts. ``slowest``: seconds of one of them."""
+    """Puts and gets, one after the other, as long as the block lasts. ``took``: list of seconds of a pair of them."""
 
     def __init__(self, server):
         self._client = server.client()
         self._thread = threading.Thread(target=self._run)
         self._on = True
-        self.slowest = 0
-        self.count = 0
+        self.took = []
         self.failure = None
 
     def _run(self):
@@ -39,8 +40,7 @@ class Traffic:
             while self._on:
                 began = time.monotonic()
                 self._client.expect(b'set q 0 0 1\r\nx\r\nget q\r\n', b'STORED\r\nVALUE q 0 1\r\nx\r\nEND\r\n')
-                self.slowest = max(self.slowest, time.monotonic() - began)
-                self.count += 1
+                self.took.append(time.monotonic() - began)
                 time.sleep(0.002)
         except Exception as error:
             self.failure = error
@@ -92,10 +92,16 @@ class Watching(unittest.TestCase):
 
     def wait_for(self, prefix, counts, seconds=10):
         """... until there are so many members."""
+        from kazoo.exceptions import KazooException
         deadline = time.monotonic() + seconds
-        while self.counts(prefix) != counts:
+        found = None
+        while found != counts:
+            try:
+                found = self.counts(prefix)
+            except KazooException:
+                pass        # our own client has not connected again yet
             if time.monotonic() > deadline:
-                self.fail(f'not within {seconds} s: {counts}; members are {self.members(prefix)}')
+                self.fail(f'not within {seconds} s: {counts}; it is {found}')
             time.sleep(0.02)
 
     def change(self, server, name, reply=END):
@@ -103,11 +109,13 @@ class Watching(unittest.TestCase):
             client.expect(b'status %s\r\n' % name.encode(), reply)
 
     def check_traffic(self, traffic):
-        self.assertGreater(traffic.count, 10)
-        self.assertLess(traffic.slowest, REQUEST_MAY_TAKE)
+        slowest = sorted(traffic.took)
         if LONG:
-            print(f'{self.id()}: slowest of {traffic.count} pairs of requests: {traffic.slowest * 1000:.1f} ms',
+            print(f'{self.id()}: slowest of {len(slowest)} pairs of requests: {slowest[-1] * 1000:.1f} ms',
                   file=sys.stderr)
+        self.assertGreater(len(slowest), 100)
+        self.assertLess(slowest[-len(slowest) // 100], REQUEST_MAY_TAKE)
+        self.assertLess(slowest[-1], REQUEST_NEVER_TAKES)
 
 
 class ZooKeeperTest(Watching):
@@ -423,11 +431,13 @@ if LONG:
                     time.sleep(45)
                     self.change(server, name)
                     self.zookeeper.start()
-                    self.wait_for('/k', MEMBERS[name])
+                    self.look_at(self.zookeeper)        # the old client waits for long between its tries
+                    self.wait_for('/k', MEMBERS[name], 5)
                 self.zookeeper.hang()
                 time.sleep(30)
                 self.zookeeper.go_on()
                 time.sleep(CLEANUP)
+                self.look_at(self.zookeeper)
                 self.wait_for('/k', (1, 1))
             self.check_traffic(traffic)
             self.assertEqual(server.log().count('cannot be reached'), 3)

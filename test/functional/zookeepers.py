@@ -27,7 +27,7 @@ JAVA = ['-Xmx64m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', '-Xshare:auto'
 def skip_without():
     """SkipTest that says what to install."""
     if not shutil.which('java') or not JAR.exists() or not LOGGING.exists():
-        raise unittest.SkipTest('no ZooKeeper: apt install zookeeper libslf4j-java default-jre-headless')
+        raise unittest.SkipTest('no ZooKeeper: apt install libzookeeper-java default-jre-headless')
     if importlib.util.find_spec('kazoo') is None:
         raise unittest.SkipTest('no kazoo: apt install python3-kazoo, or pip install kazoo')
 
