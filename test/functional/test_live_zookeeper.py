@@ -1,5 +1,6 @@
 """Server sets in a real ZooKeeper (spec queues 15, D46, D47): what others see of a server, whatever happens to either."""
 
+import io
 import logging
 import os
 import socket
@@ -406,6 +407,34 @@ class StartTest(unittest.TestCase):
         self.assertEqual((ended.returncode, ended.stderr), (1, (
             'kestrel: listen_address 127.0.0.1: a loopback address cannot be announced in ZooKeeper: set it to an address'
             ' that clients reach, or [zookeeper] host to none\n')))
+        self.assertFalse(self.server.spool.exists())
+
+    def load(self, addresses, **settings):
+        """-> a server within this process that has its ports and its spool, not open; what it logged."""
+        from kestrel import config, log
+        from kestrel.server import KestrelServer
+        loaded = config.load(str(self.server.config_path))
+        for key, value in {'memcache_listen_port': 0, **settings}.items():
+            setattr(loaded.server, key, value)
+        said = io.StringIO()
+        handle = log.setup(loaded.logging, said, '.announced')
+        self.addCleanup(handle.close)
+        server = KestrelServer(loaded, handle, addresses=lambda: addresses)
+        server.load()
+        self.addCleanup(server.stop)
+        return server, said
+
+    def test_no_port(self):
+        zookeepers.skip_without()
+        server, said = self.load([], memcache_listen_port=None)
+        self.assertIsNone(server.server_sets)
+        self.assertRegex(said.getvalue(), r'ERROR .*: \[zookeeper\] host: no client port is configured: there is nothing to')
+
+    def test_a_name_of_the_loopback_interface(self):
+        zookeepers.skip_without()
+        from kestrel.errors import StartError
+        with self.assertRaisesRegex(StartError, 'a loopback address cannot be announced'):
+            self.load([], listen_address='localhost')
         self.assertFalse(self.server.spool.exists())
 
     def test_without_kazoo(self):
