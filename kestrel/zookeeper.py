@@ -20,7 +20,7 @@ from kazoo.security import CREATOR_ALL_ACL, OPEN_ACL_UNSAFE, READ_ACL_UNSAFE
 from kestrel.server_sets import ANSWER_MAY_TAKE, Refused, Unreachable
 
 MEMBER = 'member_'
-CONNECT_EVERY = 0.7         # seconds, the longest pause between two tries; kazoo adds up to 0.4 s
+CONNECT_EVERY = 0.7         # seconds, the longest pause between two tries, give or take 40 %
 ACLS = {'open_unsafe': OPEN_ACL_UNSAFE, 'everyone_read_creator_all': READ_ACL_UNSAFE + CREATOR_ALL_ACL}
 
 # What says nothing about the question: it may be asked again.

@@ -68,6 +68,8 @@ class Watching(unittest.TestCase):
 
     def client(self, hosts, **more):
         from kazoo.client import KazooClient
+        # by itself it waits for up to a minute between its tries
+        more = {'connection_retry': {'max_tries': -1, 'max_delay': 0.2, 'max_jitter': 0.1}, **more}
         client = KazooClient(hosts, timeout=10, logger=logging.Logger('quiet', logging.CRITICAL), **more)
         client.start()
         self.addCleanup(client.close)
@@ -478,7 +480,7 @@ if LONG:
             server = self.announce(ensemble, '/k', env={'ZOOKEEPER_ADDRESSES': ensemble.addresses})
             server.start()
             hosts = ','.join(f'{address}:{ensemble.port}' for address in ensemble.addresses.split(','))
-            self.look_at(None, hosts, connection_retry={'max_tries': -1}, command_retry={'max_tries': -1})
+            self.look_at(None, hosts, command_retry={'max_tries': -1})
             self.wait_for('/k', (1, 1), 30)
             with Traffic(server) as traffic:
                 for name in 'writeavoid', 'up':
