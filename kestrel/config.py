@@ -20,11 +20,6 @@ from kestrel.errors import StartError
 from kestrel.journal import names
 from kestrel.log import one_line
 
-# What is not built yet: (section, key) -> why a value other than the default, none or false is refused.
-# Whoever builds it deletes the row. The keys of [default] are those of [queues] [[name]] too.
-NOT_BUILT = {
-    ('zookeeper', 'host'): 'ZooKeeper is not built yet',
-}
 # Keys that name another queue.
 TARGETS = ('expire_to_queue', 'dead_letter_queue')
 
@@ -248,7 +243,7 @@ def _unquote(name):
 
 
 class _Loader:
-    """Checks one file against the table. All syntax comes first, then what is not built yet."""
+    """Checks one file against the table."""
 
     SECTIONS = ('server', 'default', 'queues', 'aliases', 'zookeeper', 'admin', 'logging')
     NAMED = ('queues', 'aliases')
@@ -268,8 +263,8 @@ class _Loader:
                     for section, values in given.items()}
         self._fill_in(sections, given)
         self._refuse_status_as_journal(sections['server'], given['server'])
+        self._refuse_half_a_zookeeper(sections['zookeeper'])
         self._refuse_loops(aliases)
-        self._refuse_unbuilt(given, queues)
         default = QueueSettings(**vars(sections['default']))
         config = Config(self.file.path, sections, default,
                       {settings.queue_name(name): values for name, values in queues.items()},
@@ -368,6 +363,23 @@ class _Loader:
                    ' name a file in another folder as status_file')
             raise self.file.error(why, ('server',), key)
 
+    def _refuse_half_a_zookeeper(self, section):
+        """What a server set needs besides the host (spec queues 15)."""
+        if section.host is None:
+            return
+        key = why = None
+        if section.path_prefix is None:
+            key, why = 'path_prefix', 'it is needed with a host; write a path such as /kestrel/production'
+        elif (section.username is None) != (section.password is None):
+            key = 'username' if section.username is None else 'password'
+            why = 'username and password go together; write both or none of them'
+        elif section.username is not None and ':' in section.username:
+            key, why = 'username', 'ZooKeeper ends it at the first colon; take a name without one'
+        elif section.acl == 'everyone_read_creator_all' and section.username is None:
+            key, why = 'acl', 'it needs somebody who has all rights; write username and password, or acl = open_unsafe'
+        if why is not None:
+            raise self.file.error(why, ('zookeeper',), key)
+
     def _refuse_loops(self, aliases):
         """A put into an alias that leads back to itself would never end (D50)."""
         leads = {name: [queue.decode('latin-1') for queue in values.get('destination_queues', [])]
@@ -381,25 +393,6 @@ class _Loader:
             shown = ' -> '.join(loop[at:] + loop[:at] + [start])
             why = f'the alias leads back to itself: {shown}; take one of these out'
             raise self.file.error(why, ('aliases', start), 'destination_queues') from None
-
-    def _refuse_unbuilt(self, given, queues):
-        for section, values in given.items():
-            self._refuse_unbuilt_values(section, (section,), values)
-        for name, values in queues.items():
-            self._refuse_unbuilt_values('default', ('queues', name), values)
-
-    def _refuse_unbuilt_values(self, section, place, values):
-        for key, value in values.items():
-            why = NOT_BUILT.get((section, key))
-            default = self.table.default(section, key)
-            if why and value not in (default, None, []) and value is not False:
-                raise self.file.error(f'{why}; {self._off(section, key)}', place, key)
-
-    def _off(self, section, key):
-        kind = self.table.kind(section, key)
-        if kind.endswith('_or_none') or kind.startswith('list_of'):
-            return 'write none or leave the key out'
-        return 'write false or leave the key out' if kind == 'boolean' else 'leave the key out'
 
 
 def _suggest(name, known):

@@ -7,7 +7,7 @@ from gevent.event import AsyncResult, Event
 from gevent.lock import BoundedSemaphore
 from gevent.threadpool import ThreadPool
 
-from kestrel import config, report
+from kestrel import config, interfaces, report
 from kestrel.admin.port import AdminPort
 from kestrel.admin.turns import Turns
 from kestrel.background import Background
@@ -26,6 +26,7 @@ from kestrel.passed_sockets import PassedSockets
 from kestrel.persistent_queue import PersistentQueue
 from kestrel.ports import ClientPort
 from kestrel.queue_collection import QueueCollection
+from kestrel.server_sets import Membership, Refused, ServerSets, member_data
 from kestrel.services import Services
 from kestrel.session import Session
 from kestrel.start_report import StartReport
@@ -45,6 +46,16 @@ def _thrift():
         raise StartError("thrift_listen_port: %s: apt install python3-thrift, or pip install thrift, or write none"
                          % error) from error
     return ThriftHandler
+
+
+def _zookeeper():
+    """-> zookeeper.ZooKeeperClient. Imported where it is needed; else kazoo need not be there. Raises StartError."""
+    try:
+        from kestrel.zookeeper import ZooKeeperClient
+    except ModuleNotFoundError as error:
+        raise StartError("[zookeeper] host: %s: apt install python3-kazoo, or pip install kazoo, or write none"
+                         % error) from error
+    return ZooKeeperClient
 
 
 def _thrift_handler(session, connection, services):
@@ -69,14 +80,16 @@ class KestrelServer:
     clock, disk, hub   handed in by tests
     on_stop_step   called after each step of the stop: the caller's watch over it
     passed         passed_sockets.PassedSockets, None: all ports are bound here
+    addresses      called for the list of interfaces.Address of this machine; handed in by tests
 
     ports          list of ports.ClientPort, bound from ``load`` on
     admin          admin.port.AdminPort, None without; it answers during ``load``
+    server_sets    server_sets.ServerSets, None without
     loaded, listening, stopping   bool: how far the server is
     """
 
     def __init__(self, configuration, log, clock=None, disk=None, hub=None, on_stop_step=None,
-                 passed=None):
+                 passed=None, addresses=interfaces.addresses):
         self.config = configuration
         self.logging = log
         self.on_stop_step = on_stop_step or (lambda: None)
@@ -87,6 +100,8 @@ class KestrelServer:
         self.start_report = StartReport(self.log, self.clock)
         settings = configuration.server
         self.admin_settings = configuration.admin
+        self.zookeeper_settings = configuration.zookeeper
+        self.addresses = addresses
         self.hub = hub or Hub()
         self.syncer = Syncer(self.clock, self.log, self.stats.fsync_delay_usec.add,
                              self.stats.item_fsync_delay_usec.add, self.stats.count_fsync_error, self.hub)
@@ -97,7 +112,8 @@ class KestrelServer:
         self.status_file = StatusFile(self.disk, settings.status_file, self.log)
         self.server_status = ServerStatus(
             STORED[settings.default_status.lower()], settings.status_change_grace_period / 1000000,
-            self.clock, self.hub.call_later, self._store_status, self._enforce_status, self.log)
+            self.clock, self.hub.call_later, self._store_status, self._announce_status,
+            self._enforce_status, self.log)
         self.status_turn = BoundedSemaphore()
         self.budget = BlockBudget(settings.max_buffered_requests)
         self.busy_poll = None
@@ -107,6 +123,7 @@ class KestrelServer:
         self.passed = passed or PassedSockets({})
         self.ports = []
         self.admin = None
+        self.server_sets = None
         self.loaded = False
         self.listening = False
         self.connections = set()
@@ -141,6 +158,8 @@ class KestrelServer:
                         _thrift()
                     self.ports.append(ClientPort(protocol, settings.listen_address, port, self.passed))
                     self.stats.transports[protocol] = TransportStats()
+            if self.zookeeper_settings.host is not None:
+                self.server_sets = self._server_sets()
             if self.config.admin.http_port is not None:
                 self.admin = AdminPort(self.services, self.config.admin, self.log, self.passed, self._too_many_files)
             self.passed.check_taken()
@@ -180,6 +199,8 @@ class KestrelServer:
             raise
         self.listening = True
         self.background.start()
+        if self.server_sets is not None:
+            self.server_sets.start(self.server_status.announced)
         busy_poll = self.config.server.busy_poll
         if busy_poll:
             self.busy_poll = BusyPoll(gevent.get_hub().loop, self.clock, [self.stats, self.stats.thrift],
@@ -188,6 +209,18 @@ class KestrelServer:
         if self.admin is not None:
             self.admin.begin()
         self.start_report.ready(self.config.server.queue_path, self.collection.queues, shown)
+
+    def _server_sets(self):
+        """-> ServerSets, None if there is nothing to announce. Raises StartError."""
+        settings = self.zookeeper_settings
+        client = _zookeeper()
+        if not self.ports:
+            self.log.error('[zookeeper] host: no client port is configured: there is nothing to announce')
+            return None
+        host = interfaces.announced_host(self.ports[0].address[0], self.addresses())
+        data = member_data(host, {port.protocol: port.address[1] for port in self.ports})
+        return ServerSets(Membership(settings.path_prefix, data, self.log), partial(client, settings), self.log,
+                          '%s:%d%s' % (settings.host, settings.port, settings.path_prefix))
 
     def _abandon(self):
         for port in self.ports:
@@ -201,7 +234,7 @@ class KestrelServer:
 
     def _serve(self, protocol, sock, address):
         """One client, in its own greenlet."""
-        if self.stopping:
+        if self.services.stopping:
             sock.close()
             return
         stats = self.stats
@@ -229,7 +262,7 @@ class KestrelServer:
             handler = None
             self.budget.hold(connection, 0)
             self.serving.discard(connection)
-            if self.stopping:
+            if self.services.stopping:
                 self._wait_for_others()
             if session is not None:
                 session.close()
@@ -274,6 +307,9 @@ class KestrelServer:
         with self.status_turn:
             try:
                 self.server_status.change(STORED[name])
+            except Refused as error:
+                self.log.error('status not changed to %s: %s', name, error)
+                return str(error)
             except (OSError, RuntimeError) as error:
                 # RuntimeError: no thread can be had
                 why = getattr(error, 'strerror', None) or str(error)
@@ -288,6 +324,10 @@ class KestrelServer:
         self.hub.run_sync(partial(self.status_file.store, status),
                           lambda _, error: stored.set_exception(error) if error else stored.set(None))
         stored.get()
+
+    def _announce_status(self, status, joining):
+        if self.server_sets is not None:
+            self.server_sets.announce(status, joining)
 
     def _enforce_status(self, status):
         self.services.reads_blocked = status.blocks_reads
@@ -309,7 +349,8 @@ class KestrelServer:
             return self._not_reloaded(error)
         self.logging.end(log_before)
         self.config = new
-        for section, in_force in (('server', self.services.settings), ('admin', self.admin_settings)):
+        for section, in_force in (('server', self.services.settings), ('admin', self.admin_settings),
+                                  ('zookeeper', self.zookeeper_settings)):
             changed = [key for key, value in vars(getattr(new, section)).items() if value != getattr(in_force, key)]
             if changed:
                 self.log.warning('%s: [%s] is read at the start only: restart kestrel to apply %s', new.path,
@@ -323,10 +364,11 @@ class KestrelServer:
 
     def greenlets(self):
         """What runs in this server. -> list of (name, greenlet)"""
+        announcing = [] if self.server_sets is None else [('server sets', self.server_sets.greenlet)]
         clients = [('client %s:%s' % connection.address[:2], connection.greenlet) for connection in self.connections
                    if connection.greenlet is not None]
         background = [('background', greenlet) for greenlet in self.background.greenlets]
-        return clients + background + ([] if self.admin is None else self.admin.greenlets())
+        return clients + background + announcing + ([] if self.admin is None else self.admin.greenlets())
 
     def shutdown(self):
         """Stop in 100 ms, so that the client that asks for it sees its connection closed first."""
@@ -342,6 +384,10 @@ class KestrelServer:
         self.stopping = True
         self.on_stop_step()
         self.log.info('stopping')
+        if self.server_sets is not None:
+            # before it refuses anybody: clients go elsewhere
+            self.server_sets.leave()
+            self.on_stop_step()
         for port in self.ports:
             port.close()
         if self.admin is not None:

@@ -194,7 +194,10 @@ def check_address(raw):
 def check_node_path(raw):
     """A path in ZooKeeper."""
     text, _ = scalar(raw)
-    if not re.match(r'(/[^/\s]+)+$', text):
+    parts = text.split('/')
+    # what ZooKeeper allows (PathUtils.java), but for spaces; the control characters of ASCII are refused everywhere
+    if (parts[0] or len(parts) < 2 or any(part in ('', '.', '..') for part in parts[1:])
+            or re.search('[\\s\x80-\x9f\ud800-\uf8ff\ufff0-\uffff]', text)):
         raise ValidateError(f'{quoted(text)} is not a ZooKeeper path; write one such as /kestrel/production')
     return text
 

@@ -40,18 +40,21 @@ class ServerStatus:
     grace       seconds from the announcement of a stricter status to its enforcement
     call_later  as hub.Hub.call_later
     store       called with the Status to be kept; raises whatever fails
+    announce    called with the Status to be announced to the world, and whether its failure counts where it allows more
+                (spec queues 15); raises whatever fails, and then nothing is announced anew
     enforce     called with the Status in force, at the begin and when it changes
 
     announced, in_force  Status
     """
 
-    def __init__(self, status, grace, clock, call_later, store, enforce, log):
+    def __init__(self, status, grace, clock, call_later, store, announce, enforce, log):
         self.announced = self.in_force = status
         self.stopped = False
         self._grace = grace
         self._clock = clock
         self._call_later = call_later
         self._store = store
+        self._announce = announce
         self._enforce = enforce
         self._log = log
         self._pending = None    # [when the announced status comes into force], while it is not
@@ -64,24 +67,56 @@ class ServerStatus:
     def change(self, status):
         """-> false if it was rejected, because a stricter status has been announced that is not in force yet.
 
-        Raises what ``store`` raises, and then all is as it was.
+        Raises what ``store`` and ``announce`` raise, and then all is as it was. Clients are sent away before less is
+        allowed, and called when more is (spec queues 15).
         """
-        stricter = status.strictness > self.announced.strictness
-        if self._pending is not None and (stricter or status is self.announced):
-            self._log.warning('status %s refused: %s is announced and not in force yet', status.name,
-                              self.announced.name)
+        before = self.announced
+        stricter = status.strictness > before.strictness
+        if self._pending is not None and (stricter or status is before):
+            self._log.warning('status %s refused: %s is announced and not in force yet', status.name, before.name)
             return False
-        self._store(status)
+        if stricter:
+            self._announce(status, False)
+        try:
+            self._store(status)
+        except Exception:
+            if stricter:
+                self._take_back(self._announce, before, False)
+            raise
         if self.stopped:
             return True
-        self._log.info('status %s, before it %s', status.name, self.announced.name)
         if stricter and self._grace > 0:
             self.announced = status
             self._pending = pending = [self._clock.monotonic() + self._grace]
             self._look(pending)
         else:
+            in_force, pending = self.in_force, self._pending
             self._set(status)
+            if not stricter:
+                self._call(status, before, in_force, pending)
+        self._log.info('status %s, before it %s', status.name, before.name)
         return True
+
+    def _call(self, status, before, in_force, pending):
+        """Announce a status that allows more, or be back where it was."""
+        try:
+            self._announce(status, True)
+        except Exception:
+            if not self.stopped:
+                self.announced, self.in_force = before, in_force
+                self._enforce(in_force)
+                self._pending = pending
+                if pending is not None:
+                    self._look(pending)
+            self._take_back(self._store, before)
+            raise
+
+    def _take_back(self, function, *arguments):
+        """Call it; the error that led to this is the one that is told."""
+        try:
+            function(*arguments)
+        except Exception as error:
+            self._log.error('status %s: what was done cannot be taken back: %s', arguments[0].name, error)
 
     def stop(self):
         """Down, which is not stored (D46). -> true if the stop is a graceful one."""

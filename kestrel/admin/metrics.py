@@ -249,12 +249,23 @@ def _server_families(services, ready):
             ('open_fds', 'gauge', gauges['jvm_fd_count'], 'Open files of the process.'),
             ('max_fds', 'gauge', gauges['jvm_fd_limit'], 'Files that the process may have open.'),
             ('fsync_errors_total', 'counter', sum(services.stats.fsync_errors.values()), 'Failed fsyncs.'),
-            *disk):
+            *disk, *_server_sets(services.control.server_sets)):
         yield _single('kestrel_' + name, kind, value, text)
     for name, figure, text in SERVER_COUNTERS:
         yield _single('kestrel_%s_total' % name, 'counter', counters[figure], text)
     for name, unit, figure, text in SERVER_TIMES:
         yield _histogram('kestrel_' + name, unit, getattr(services.stats, figure), text)
+
+
+def _server_sets(sets):
+    """Is the server where clients look for it? Nothing if it should not be."""
+    if sets is None:
+        return []
+    joined = sets.joined
+    return [('zookeeper_connected', 'gauge', int(sets.reachable), '1 while there is a session with ZooKeeper.'),
+            ('zookeeper_refused', 'gauge', int(sets.refusal is not None), '1 while ZooKeeper refuses what it is asked.'),
+            ('read_set_member', 'gauge', int('read' in joined), '1 while clients find the server to read from it.'),
+            ('write_set_member', 'gauge', int('write' in joined), '1 while clients find the server to write to it.')]
 
 
 def _single(name, kind, value, text):

@@ -21,6 +21,7 @@ class FakeServer:
     def __init__(self):
         self.loaded = self.listening = True
         self.stopping = False
+        self.server_sets = None
         self.server_status = types.SimpleNamespace(announced=UP, in_force=UP)
         self.told = []
         self.sessions = {}

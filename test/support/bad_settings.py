@@ -53,7 +53,7 @@ KINDS = {
         'a list': '127.0.0.1, 127.0.0.2'}),
     'node_path': ('write one such as /kestrel/production', {
         'not from the root': 'kestrel', 'the root': '/', 'an empty part': '/a//b', 'a slash at the end': '/a/',
-        'a list': '/a, /b'}),
+        'a list': '/a, /b', 'a part that is a dot': '/a/./b', 'a private character': '/\ue000'}),
     'queue_name': (NAME, {
         'a dot': 'a.b', 'a slash': 'a/b', 'a tilde': 'a~b', 'a space': 'a b',
         'a character above U+00FF': '\u0100', 'no parent': '+x', 'no child': 'a+', 'a plus alone': '+',

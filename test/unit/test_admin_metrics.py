@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import types
 import unittest
 
 from kestrel.admin import metrics
@@ -52,6 +53,19 @@ class MetricsTest(unittest.TestCase):
         """{family: {name and labels of a sample: value}}"""
         return {family.name: {(sample.name, *sorted(sample.labels.items())): sample.value for sample in family.samples}
                 for family in text_string_to_metric_families(self.world.text('/metrics'))}
+
+    @needs_parser
+    def test_server_sets(self):
+        names = ('kestrel_zookeeper_connected', 'kestrel_zookeeper_refused', 'kestrel_read_set_member',
+                 'kestrel_write_set_member')
+        self.assertEqual(set(names) & set(self.samples()), set())
+        for sets, values in (
+                (types.SimpleNamespace(reachable=True, refusal=None, joined=('read', 'write')), [1, 0, 1, 1]),
+                (types.SimpleNamespace(reachable=True, refusal='no right', joined=('read',)), [1, 1, 1, 0]),
+                (types.SimpleNamespace(reachable=False, refusal=None, joined=()), [0, 0, 0, 0])):
+            self.world.control.server_sets = sets
+            found = self.samples()
+            self.assertEqual([found[name][(name,)] for name in names], values)
 
     @needs_parser
     def test_values_of_a_queue(self):

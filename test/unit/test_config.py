@@ -127,7 +127,8 @@ def table():
 
 def written(section, key, raw):
     header = '[aliases]\n[[alias]]' if section == 'aliases' else f'[{section}]'
-    return f'{header}\n{key} = {raw}\n'
+    more = 'path_prefix = /k\n' if (section, key) == ('zookeeper', 'host') else ''     # one goes with the other
+    return f'{header}\n{key} = {raw}\n{more}'
 
 
 class TableTest(ConfigTestCase):
@@ -147,7 +148,7 @@ class TableTest(ConfigTestCase):
             self.assertEqual(list(table()[section]), list(defaults))
 
     def test_values(self):
-        """Every key: each good text gives its value or is not built yet."""
+        """Every key: each good text gives its value."""
         for section, keys in table().items():
             for key, kind in keys.items():
                 with self.subTest(section=section, key=key):
@@ -170,13 +171,8 @@ class TableTest(ConfigTestCase):
             self._check_good(section, key, raw, value)
 
     def _check_good(self, section, key, raw, value):
-        why = config.NOT_BUILT.get((section, key))
-        default = DEFAULTS.get(section, {}).get(key)
         if section == 'aliases':
             self.assertEqual(self.load(written(section, key, raw)).aliases, {b'alias': value})
-            return
-        if why and value not in (None, [], default) and value is not False:
-            self.assertIn(why, self.error(written(section, key, raw)))
             return
         if key in config.TARGETS:
             self._check_target(key, raw, value)
@@ -225,24 +221,31 @@ class TableTest(ConfigTestCase):
                         self.assertRegex(
                             self.error(written(section, key, outside)),
                             rf'{key}: \S+ is too (small|large); write an? \w+ of at (least|most) {inside}')
-                        if (section, key) not in config.NOT_BUILT:
-                            self.load(written(section, key, inside))
+                        self.load(written(section, key, inside))
 
     def test_every_limit_and_option_is_of_a_key(self):
         keys = {key for section in table().values() for key in section}
         self.assertEqual((set(OPTIONS) | set(LIMITS)) - keys, set())
-        for section, key in config.NOT_BUILT:
-            self.assertIn(key, table()[section])
 
-    def test_what_is_not_built(self):
-        for section, key, raw, remedy in [
-                ('zookeeper', 'host', 'zk', 'write none or leave the key out')]:
-            with self.subTest(key):
-                why = config.NOT_BUILT[section, key]
-                self.assertIn(f': {why}; {remedy}', self.error(written(section, key, raw)))
+    def test_what_zookeeper_needs(self):
+        host, path, user = 'host = zk\n', 'path_prefix = /k\n', 'username = u\n'
+        for text, why in (
+                (host, 'path_prefix: it is needed with a host; write a path such as /kestrel/production'),
+                (host + path + user, 'password: username and password go together; write both or none of them'),
+                (host + path + 'password = p\n', 'username: username and password go together; write both or none'),
+                (host + path + 'username = u:v\npassword = p\n', 'line 4: [zookeeper] username: ZooKeeper ends it at'),
+                (host + path + 'acl = everyone_read_creator_all\n', 'line 4: [zookeeper] acl: it needs somebody who')):
+            with self.subTest(text):
+                self.assertIn(why, self.error('[zookeeper]\n' + text))
+                self.load('[zookeeper]\n' + text.replace(host, ''))       # off: nothing of it matters
+        self.load('[zookeeper]\n' + host + path + user + 'password = a:b\nacl = everyone_read_creator_all\n')
 
-    def test_wrong_values_are_told_before_what_is_not_built(self):
-        self.assertIn('max_age', self.error('[zookeeper]\nhost = zk\n[default]\nmax_age = 5\n'))
+    def test_paths_that_zookeeper_does_not_know(self):
+        for text in ('k', '/', '/k/', '//k', '/k//l', '/k/../l', '/k/.', '/a b', '/\x85', '/\ue000', '/\uffff'):
+            with self.subTest(text):
+                self.assertIn('is not a ZooKeeper path; write one such as',
+                              self.error(f'[zookeeper]\npath_prefix = "{text}"\n'))
+        self.assertEqual(self.load('[zookeeper]\npath_prefix = /\xe9/...\n').zookeeper.path_prefix, '/\xe9/...')
 
     def test_admin_address_of_the_server(self):
         loaded = self.load('[server]\nlisten_address = 0.0.0.0\n[admin]\nlisten_address = 0.0.0.0\n')
@@ -515,7 +518,7 @@ class FilesTest(ConfigTestCase):
                 default = re.search(r'default=(.*)\)$', spec[place]).group(1)
                 meaning, _, words = found[0][2].partition('Value: ')
                 self.assertEqual(words, f'{settings.allowed(spec[place])}. Default: {default}.')
-                self.assertRegex(meaning.replace('Not in this version', ''), r'\w+ \w+.*[.:]')
+                self.assertRegex(meaning, r'\w+ \w+.*[.:]')
 
     def test_words_of_what_may_be_written(self):
         for check, words in [
@@ -544,10 +547,6 @@ class FilesTest(ConfigTestCase):
         for section in ('server', 'admin', 'zookeeper', 'logging'):
             self.assertEqual(getattr(loaded, section), getattr(plain, section))
         self.assertEqual(loaded.queue(b'q'), plain.queue(b'q'))
-
-    def test_production_marks_what_is_not_built(self):
-        marked = {place for place, found in self.entries().items() if 'Not in this version' in found[0][2]}
-        self.assertEqual(marked, set(config.NOT_BUILT))
 
     def test_production_loads(self):
         loaded = config.load(str(PRODUCTION), {})

@@ -11,10 +11,10 @@ from support.environment import CHECKOUT
 LEVELS = [
     ['errors', 'clock', 'item', 'stats', 'ration', 'thrift_gen'],
     ['protocol', 'journal.record', 'journal.names', 'journal.xids', 'journal.compaction', 'shown'],
-    ['disk', 'append_file', 'hub', 'notify', 'pid_file'],
+    ['disk', 'append_file', 'hub', 'notify', 'pid_file', 'interfaces'],
     ['waiters', 'deadlines', 'block_budget', 'journal'],
     ['config', 'settings', 'log', 'queue_items', 'persistent_queue', 'compactor', 'mover'],
-    ['status', 'reads', 'read_ids', 'aliased_queue'],
+    ['status', 'server_sets', 'zookeeper', 'reads', 'read_ids', 'aliased_queue'],
     ['queue_collection'],
     ['services', 'access', 'puts', 'session', 'batches', 'report'],
     ['handlers', 'connection', 'passed_sockets', 'ports'],
@@ -26,8 +26,9 @@ LEVELS = [
 
 # A thing outside, and the modules that may import what leads to it.
 DOORS = {
-    'socket': {'connection', 'passed_sockets', 'ports', 'notify', 'tools.cluster.servers', 'tools.ctl.wire',
-               'tools.sniff.command', 'load.dial'},
+    'socket': {'connection', 'passed_sockets', 'ports', 'notify', 'interfaces', 'tools.cluster.servers',
+               'tools.ctl.wire', 'tools.sniff.command', 'load.dial'},
+    'kazoo': {'zookeeper'},
     'time': {'clock'},
     'shutil': {'disk', 'tools.sniff.capture'},
     'dpkt': {'tools.sniff.packets'},

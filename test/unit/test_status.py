@@ -32,8 +32,9 @@ class ChangeTest(SpoolTest):
 
     def begin(self, one=UP, grace=GRACE):
         self.stored, self.enforced, self.failure, self.while_storing = [], [], None, lambda: None
+        self.announced, self.refusal, self.while_announcing = [], None, lambda: None
         self.status = ServerStatus(one, grace, self.clock, self.hub.call_later, self.store,
-                                   self.enforced.append, self.logger)
+                                   self.announce, self.enforced.append, self.logger)
         self.assertEqual(self.enforced, [one])
         return self.status
 
@@ -42,6 +43,13 @@ class ChangeTest(SpoolTest):
         if self.failure is not None:
             raise self.failure
         self.stored.append(one)
+
+    def announce(self, one, joining):
+        """What it says at that moment counts: less is announced before, more after it changed."""
+        self.while_announcing()
+        self.announced.append((one, joining, self.status.announced, self.status.in_force))
+        if self.refusal is not None:
+            raise self.refusal
 
     def check(self, announced, in_force):
         """Both values, and what was enforced last."""
@@ -144,6 +152,84 @@ class ChangeTest(SpoolTest):
         self.check(QUIESCENT, UP)
         self.hub.advance(GRACE)
         self.check(QUIESCENT, QUIESCENT)
+
+    def test_less_is_announced_before_and_more_after_the_change(self):
+        # queues 15; what is as strict as before counts as a looser change (queues 11)
+        for old, new in itertools.product(ORDER, ORDER):
+            for grace in 0, GRACE:
+                with self.subTest(f'{old.name} {new.name}'):
+                    self.begin(old, grace)
+                    self.status.change(new)
+                    if new.strictness > old.strictness:
+                        self.assertEqual(self.announced, [(new, False, old, old)])
+                    else:
+                        self.assertEqual(self.announced, [(new, True, new, new)])
+
+    def test_a_rejected_change_is_not_announced(self):
+        self.begin()
+        self.status.change(READONLY)
+        self.status.change(QUIESCENT)
+        self.assertEqual([one[0] for one in self.announced], [READONLY])
+
+    def test_less_that_cannot_be_announced(self):
+        self.begin()
+        self.refusal = LookupError('no right')
+        with self.assertRaises(LookupError):
+            self.status.change(READONLY)
+        self.check(UP, UP)
+        self.assertEqual((self.stored, self.enforced), ([], [UP]))
+        self.check_nothing_comes()
+
+    def test_more_that_cannot_be_announced(self):
+        self.begin(QUIESCENT)
+        self.refusal = LookupError('no right')
+        with self.assertRaises(LookupError):
+            self.status.change(UP)
+        self.check(QUIESCENT, QUIESCENT)
+        self.assertEqual(self.stored, [UP, QUIESCENT])
+        self.assertEqual(self.log.lines, [])
+
+    def test_more_that_cannot_be_announced_in_a_grace_period(self):
+        # both values as they were, and the grace period goes on
+        for waited in 0, GRACE:
+            with self.subTest(waited):
+                self.begin()
+                self.status.change(QUIESCENT)
+                self.refusal = LookupError('no right')
+                self.while_announcing = lambda: self.hub.advance(waited)
+                with self.assertRaises(LookupError):
+                    self.status.change(READONLY)
+                self.check(QUIESCENT, QUIESCENT if waited else UP)
+                self.hub.advance(GRACE)
+                self.check(QUIESCENT, QUIESCENT)
+                self.check_nothing_comes()
+
+    def test_what_was_announced_is_taken_back_if_it_cannot_be_stored(self):
+        self.begin()
+        self.failure = OSError(errno.ENOSPC, 'No space')
+        with self.assertRaises(OSError):
+            self.status.change(READONLY)
+        self.assertEqual([one[:2] for one in self.announced], [(READONLY, False), (UP, False)])
+        self.check(UP, UP)
+
+    def test_what_cannot_be_taken_back_is_told(self):
+        self.begin(READONLY)
+        self.refusal = LookupError('no right')
+
+        def fail_from_now_on():
+            self.failure = OSError('full')
+        self.while_announcing = fail_from_now_on
+        with self.assertRaises(LookupError):
+            self.status.change(UP)
+        self.check(READONLY, READONLY)
+        self.assertEqual(self.log.lines, ['ERROR status ReadOnly: what was done cannot be taken back: full'])
+
+    def test_a_stop_while_more_is_announced(self):
+        self.begin(READONLY)
+        self.while_announcing, self.refusal = self.status.stop, LookupError('no right')
+        with self.assertRaises(LookupError):
+            self.status.change(UP)
+        self.check(DOWN, DOWN)
 
     def test_it_comes_into_force_while_another_is_stored(self):
         self.begin()
