@@ -160,8 +160,11 @@ class Handler(pywsgi.WSGIHandler):
         status = ex.status if isinstance(ex, Refused) else '400 Bad Request'
         self.server.refused(self.client_address, status, ex)
         body = b'%b\n' % str(ex).encode('latin-1', 'replace')
+        # pywsgi turns its sign when the client has gone
+        self.code = int(status[:3])
         self._sendall(b'HTTP/1.1 %b\r\nContent-Type: text/html\r\nX-Ostrich-Version: 8.2.9\r\n'
-                      b'X-Content-Type-Options: nosniff\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b' % (status.encode('ascii'), len(body), body))
+                      b'X-Content-Type-Options: nosniff\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b'
+                      % (status.encode('ascii'), len(body), body))
         self._linger()
 
     def _linger(self):

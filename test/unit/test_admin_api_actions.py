@@ -9,6 +9,7 @@ import gevent
 from kestrel.admin import jobs
 from kestrel.admin.tokens import EXPIRED, VALID_FOR
 from kestrel.errors import JournalError
+from kestrel.hub import ONE_TURN
 from kestrel.journal.sync import Commit
 from kestrel.status import READONLY
 from support.admin import AdminWorld
@@ -224,7 +225,7 @@ class JobTest(ActionTest):
         clock, seen = self.world.clock, []
         monotonic = clock.monotonic
         clock.monotonic = lambda: clock.advance(0.002) or monotonic()
-        watcher = gevent.spawn(lambda: [(seen.append(queue.count), gevent.sleep(0)) for _ in range(1000)])
+        watcher = gevent.spawn(lambda: [(seen.append(queue.count), gevent.sleep(ONE_TURN)) for _ in range(100000)])
         self.act('move', b'q', to='t')
         watcher.kill()
         self.assertGreater(len(set(seen)), 2)

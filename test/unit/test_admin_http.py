@@ -39,7 +39,7 @@ class HttpTest(unittest.TestCase):
         client, ours = socket.socketpair()
         client.settimeout(ENOUGH)
         self.clients.append(client)
-        gevent.spawn(self.server.serve, ours, ('127.0.0.1', len(self.clients)))
+        self.served = gevent.spawn(self.server.serve, ours, ('127.0.0.1', len(self.clients)))
         client.sendall(data)
         gevent.sleep(0)
         return client
@@ -79,6 +79,12 @@ class HttpTest(unittest.TestCase):
             client.sendall(b'a')
             gevent.sleep(0.02)
         self.assertIn(b'HTTP/1.1 408 ', self.received(client))
+
+    def test_a_client_that_leaves_before_it_is_refused(self):
+        self.client(b'nonsense').close()
+        self.served.join(ENOUGH)
+        self.assertTrue(self.served.ready())
+        self.assertIsNone(self.served.exception)
 
     def test_an_idle_connection_closes_without_a_word(self):
         self.limit(MAY_ARRIVE=0.1)
