@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sysconfig
 import zlib
+from fnmatch import fnmatch
 
 from setuptools import Extension, find_packages, setup
 from setuptools.command.build_py import build_py
@@ -38,6 +39,13 @@ DIRECTIVES = {
 # Measured: -O3 is not faster than -O2, -Os is slower; without debugging information compiling takes two thirds of the
 # time. The lines of C that tracebacks would name are nowhere to be seen.
 COMPILE_ARGUMENTS = ['-O2', '-g0', '-DCYTHON_CLINE_IN_TRACEBACK=0']
+
+
+# Compiled for size, a quarter less: what no request of the memcache port runs through. All modules with -Os: pipelined puts
+# cost a fifth more user time.
+SMALL = ('kestrel/load/*.py', 'kestrel/*/thrift.py', 'kestrel/*/text.py', 'kestrel/batches.py', 'kestrel/compactor.py',
+         'kestrel/read_ids.py', 'kestrel/journal/compaction.py', 'kestrel/journal/series.py', 'kestrel/access.py',
+         'kestrel/services.py')
 
 
 def version():
@@ -73,7 +81,8 @@ def extensions():
     if why:
         print(f'kestrel: pure Python only: {why}', flush=True)
         return []
-    modules = [Extension(path[:-len('.py')].replace('/', '.'), [path], extra_compile_args=COMPILE_ARGUMENTS)
+    modules = [Extension(path[:-len('.py')].replace('/', '.'), [path],
+                         extra_compile_args=COMPILE_ARGUMENTS + ['-Os'] * any(fnmatch(path, small) for small in SMALL))
                for path in typed_modules()]
     # An older .c file may have been made with other directives, or with another .pxd of a module it calls:
     # Cython does not see the first and 0.29 not the second, so the sum of both is in the folder's name.
