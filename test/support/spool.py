@@ -245,15 +245,10 @@ def _word(op, reader):
 
 class SpoolTest(unittest.TestCase):
     """A test with a spool of its own: ``spool`` (bytes), ``disk`` on a FaultySystem ``system``, ``clock``,
-    ``hub``, ``syncer`` whose callbacks fill ``fsyncs``, ``delays`` and ``fsync_errors``; ``log.lines``.
-
-    in_folder  where the spool is made, None: where temporary files are
-    """
-
-    in_folder = None
+    ``hub``, ``syncer`` whose callbacks fill ``fsyncs``, ``delays`` and ``fsync_errors``; ``log.lines``."""
 
     def setUp(self):
-        self.folder = pathlib.Path(tempfile.mkdtemp(dir=self.in_folder))
+        self.folder = pathlib.Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
         self.addCleanup(self.close_files)
         self.spool = os.fsencode(self.folder)
