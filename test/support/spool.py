@@ -7,9 +7,11 @@ import os
 import pathlib
 import shutil
 import tempfile
+import threading
 import unittest
 
 from kestrel.disk import Disk
+from kestrel.hub import Hub
 from kestrel.journal import record
 from kestrel.journal.journal import Journal
 from kestrel.journal.sync import Syncer
@@ -262,6 +264,19 @@ class SpoolTest(unittest.TestCase):
         self.fsyncs, self.delays, self.fsync_errors, self.journal_errors = [], [], [], []
         self.syncer = Syncer(self.clock, self.logger, self.fsyncs.append, self.delays.append,
                              self.fsync_errors.append, self.hub)
+
+    def use_real_hub(self):
+        """gevent's hub, and threads: what one of them closed after the test could be a file of the next test, under the same
+        number, so the test ends when they have."""
+        before = threading.enumerate()
+        self.hub = Hub()
+
+        def end():
+            self.hub.close()
+            for thread in threading.enumerate():
+                if thread not in before:
+                    thread.join(60)
+        self.addCleanup(end)
 
     def close_files(self):
         """Close what the test's queues have open: all tests together would need more than the usual 1024."""

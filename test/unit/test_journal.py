@@ -10,7 +10,6 @@ import gevent.event
 
 from kestrel.clock import Clock
 from kestrel.errors import JournalError
-from kestrel.hub import Hub
 from kestrel.item import Item
 from kestrel.journal import record, recovery
 from kestrel.journal.sync import Syncer
@@ -1003,17 +1002,8 @@ class HubTest(SpoolTest):
     """On gevent's own hub."""
 
     def begin(self, on_fsync, on_fsync_error):
-        before = threading.enumerate()
-        self.hub = Hub()
-        self.addCleanup(self.end, before)
+        self.use_real_hub()
         self.syncer = Syncer(Clock(), self.logger, on_fsync, self.delays.append, on_fsync_error, self.hub)
-
-    def end(self, before):
-        """Nothing is left to a thread: what it closed later could be a file of the next test under the same number."""
-        self.hub.close()
-        for thread in threading.enumerate():
-            if thread not in before:
-                thread.join(PATIENCE)
 
     def test_timer_and_thread(self):
         synced = gevent.event.AsyncResult()

@@ -8,7 +8,7 @@ import gevent.event
 
 from kestrel.clock import Clock
 from kestrel.item import Item
-from kestrel.hub import SYNC_THREADS, Hub
+from kestrel.hub import SYNC_THREADS
 from kestrel.journal.sync import PERIODIC_AT_ONCE, Commit, Syncer
 from support.clock import THEN
 from support.spool import MovedHub, SpoolTest
@@ -332,11 +332,9 @@ class HubTest(SpoolTest):
 
     def test_forty_queues_due_at_once(self):
         done = gevent.event.Event()
-        hub = Hub()
-        self.addCleanup(hub.close)
-        self.hub = hub
+        self.use_real_hub()
         self.syncer = Syncer(Clock(), self.logger, self.fsyncs.append, self.delays.append,
-                             self.fsync_errors.append, hub)
+                             self.fsync_errors.append, self.hub)
         self.syncer._on_fsync = lambda took: (self.fsyncs.append(took), len(self.fsyncs) == 40 and done.set())
         journals = [self.journal(b'q%d' % number, 1000) for number in range(40)]
         before = descriptors(self.folder)
