@@ -35,7 +35,7 @@ make_tree = $(1) setup.py -q build --parallel=2 --build-base=build/tree-$(2) --b
 
 help:
 	@echo "make run        start the server in the foreground, with $(CONFIG)"
-	@echo "make test       all tests, compiled and pure, on PyPI's and on Debian's libraries (about 6 minutes);"
+	@echo "make test       all tests, compiled and pure, on PyPI's and on Debian's libraries (about 8 minutes);"
 	@echo '                a part of them: make test LANES=pypi-pure SUITES="unit wire" TESTS=test_imports'
 	@echo "make test-rest  the suites with real servers in the lanes that make test leaves out"
 	@echo "make test-long  the same with many more rounds of kill -9"

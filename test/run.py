@@ -3,9 +3,9 @@
 
     test/run.py [--long | --rest] [--lanes="pypi-pure ..."] [--suites="unit wire"] [test module, class or method ...]
 
-Called by ``make test``. The suites with real servers take long: they run in one compiled and one pure lane, unless lanes
-are named; ``--rest`` (``make test-rest``) runs them in the others, ``--long`` (``make test-long``) in all. Two processes of tests run at a time, each for one suite in one lane; its output is
-kept under build/test/ and shown if something failed. The last line is the sum of all: ``N passed, N failed,
+Called by ``make test``. The suites with real servers take long: ``crash`` runs in one compiled and one pure lane,
+``functional`` in a compiled one, unless lanes are named; ``--rest`` (``make test-rest``) runs them in the others, ``--long``
+(``make test-long``) in all. Two processes of tests run at a time, each for one suite in one lane; its output is kept under build/test/ and shown if something failed. The last line is the sum of all: ``N passed, N failed,
 N skipped``. The exit code is 0 if nothing failed and something passed.
 
 What cannot run for lack of something counts as skipped, and the end says what to install. With CI=true in the
@@ -104,6 +104,9 @@ def lanes_of(suite, runnable, arguments):
     if arguments.long or arguments.lanes:
         return runnable
     usual = [lane for way in ('compiled', 'pure') for lane in [lane for lane in runnable if lane.endswith(way)][:1]]
+    if suite == 'functional':
+        # it takes half of the time of all
+        usual = usual[:1]
     if arguments.rest:
         return [lane for lane in runnable if suite in LONG_SUITES and lane not in usual]
     return usual if suite in LONG_SUITES else runnable

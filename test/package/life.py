@@ -495,7 +495,6 @@ class LifeTest(unittest.TestCase):
         run('systemctl', 'start', 'kestrel')
 
     def test_19_man_pages_and_completion(self):
-<<<<<<< HEAD
         files = run('dpkg', '-L', 'kestrel').stdout.split()
         commands = [path.rpartition('/')[2] for path in files if path.startswith('/usr/bin/')]
         self.assertIn('qdump', commands)
@@ -504,11 +503,6 @@ class LifeTest(unittest.TestCase):
             with self.subTest(command):
                 self.assertIn(f'/usr/share/man/man1/{command}.1.gz', files)
                 self.assertIn(f'/usr/share/bash-completion/completions/{command}', files)
-=======
-        for page in 'kestrel.1', 'kestrel.conf.5', 'qdump.1', 'qpack.1', 'kestrel-fsck.1', 'kestrel-load.1', 'kestrel-flood.1':
-            with self.subTest(page):
-                self.assertEqual(len(list(pathlib.Path('/usr/share/man').rglob(page + '.gz'))), 1)
->>>>>>> load
         complete = ('. /usr/share/bash-completion/bash_completion; . /usr/share/bash-completion/completions/kestrel;'
                     ' COMP_WORDS=(kestrel --v); COMP_CWORD=1; COMP_LINE="kestrel --v"; COMP_POINT=11; _kestrel kestrel;'
                     ' echo "${COMPREPLY[@]}"')
