@@ -107,7 +107,7 @@ def scraped(generator, new_server, scale):
         findings.append(finding(f'{path} of {scale.queues:,} queues, {ACTIVE} active', round(median(poller.took), 1),
                                 'ms', at_most=PAGE_MS, shown=f'longest of {len(poller.took)}: {max(poller.took):.0f}'))
         findings.append(longest_wait(generator, server, ask, path))
-    watchers = [(pages_of(server, STATISTICS), SCRAPE_EVERY), (pages_of(server, DASHBOARD), DASHBOARD_EVERY)]
+    watchers = [(pages_of(server, ['/metrics']), SCRAPE_EVERY), (pages_of(server, DASHBOARD), DASHBOARD_EVERY)]
     what = f'an open dashboard and Prometheus every {SCRAPE_EVERY} s watch {scale.queues:,} queues'
     return findings + with_and_without(generator, server, scale, watchers, what, SCRAPED_TARGET)
 
