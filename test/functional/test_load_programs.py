@@ -456,7 +456,7 @@ class BadServerTest(LoadTest):
         def no_stats(server, word, usual):
             return b'ERROR\r\n' if word == b'stats' else usual
         with odd_server(no_stats) as server:
-            code, out, err = self.run_program(Flood, '-h', '127.0.0.1', '-p', server.server_address[1], '-n', 5, '-M')
+            code, out, err = self.run_program(Flood, '-h', '127.0.0.1', '-p', server.server_address[1], '-n', 2000, '-M')
         self.assertEqual((code, err), (0, "-M ends: wrong reply: 'ERROR' instead of STAT or END\n"))
         self.assertIn('\nFinished in ', out)
 
