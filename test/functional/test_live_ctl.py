@@ -179,12 +179,24 @@ class CtlTest(unittest.TestCase):
             self.assertEqual(sorted(set(items)), list(range(ITEMS)))
             self.assertLessEqual(len(items), ITEMS + 1)
 
+    def held_while_moving(self, process, name):
+        """Stop the process in the midst of moving a queue there. It runs in slices that are far too short for the
+        whole, because on a fast machine all of it is over before a look."""
+        def look():
+            process.send_signal(signal.SIGSTOP)
+            moved, _ = self.there.waiting(name)
+            if moved:
+                return moved
+            process.send_signal(signal.SIGCONT)
+            return None
+        self.assertLess(eventually(self, 'moving', look), ITEMS - 500)
+
     def test_move_there_and_kestrelctl_is_killed(self):
         """Nothing is lost; what is in both is one batch at most."""
         for _ in range(ROUNDS):
             self.here.fill('q')
             process = self.here.begin('move', 'q', 'q', '--to', '127.0.0.1:%d' % self.there.port)
-            eventually(self, 'moving', lambda: self.there.waiting('q')[0])
+            self.held_while_moving(process, 'q')
             process.kill()
             process.communicate(timeout=PATIENCE)
             eventually(self, 'put back', lambda: self.here.waiting('q')[1] == 0)
@@ -196,8 +208,9 @@ class CtlTest(unittest.TestCase):
         """The batch ends, and what is said is so."""
         self.here.fill('q')
         process = self.here.begin('move', 'q', 'q', '--json', '--to', '127.0.0.1:%d' % self.there.port)
-        eventually(self, 'moving', lambda: self.there.waiting('q')[0])
+        self.held_while_moving(process, 'q')
         process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGCONT)
         out, _ = process.communicate(timeout=PATIENCE)
         said = json.loads(out)
         self.assertEqual((process.returncode, said['doubled']), (130, 0))
@@ -210,8 +223,9 @@ class CtlTest(unittest.TestCase):
         self.here.fill('b', 10)
         words = 'drain', '127.0.0.1:%d' % self.there.port, '--yes', '--json'
         process = self.here.begin(*words)
-        eventually(self, 'moving', lambda: self.there.waiting('a')[0])
+        self.held_while_moving(process, 'a')
         self.there.kill9()
+        process.send_signal(signal.SIGCONT)
         out, _ = process.communicate(timeout=PATIENCE)
         said = json.loads(out)
         self.assertEqual(process.returncode, 3)
