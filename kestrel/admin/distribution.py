@@ -67,6 +67,10 @@ class Distribution:
     def figures(self):
         """-> tuple of int, the values of FIGURES; there must be values."""
         packed = self._packed
+        if len(packed) == 9:
+            # one bucket, as with most queues
+            value = MIDPOINTS[packed[0]]
+            return (self.sum // self.count, self.count, *[value] * (len(PERCENTILES) + 2), self.sum)
         return (self.sum // self.count, self.count, MIDPOINTS[packed[len(packed) // 9 - 1]], MIDPOINTS[packed[0]],
                 *[MIDPOINTS[bucket] for bucket in self.percentile_buckets()], self.sum)
 

@@ -8,15 +8,8 @@ import threading
 from operator import attrgetter
 
 from kestrel import __version__
-from kestrel.admin import distribution
+from kestrel.admin import distribution, queue_figures
 
-_QUEUE_COUNTERS = {
-    'canceled_transactions': 'canceled_transactions', 'dead_letters': 'dead_letters', 'discarded': 'discarded',
-    'expired_items': 'expired_items', 'get_items_hit': 'get_items_hit', 'get_items_miss': 'get_items_miss',
-    'journal_rewrites': 'journal_rewrites', 'journal_rotations': 'journal_rotations', 'put_bytes': 'put_bytes',
-    'put_items': 'put_items', 'total_flushes': 'total_flushes', 'total_items': 'put_items',
-    'transactions': 'transactions',
-}
 _SERVER_COUNTERS = {
     'bytes_read': 'bytes_read', 'bytes_written': 'bytes_written', 'cmd_get': 'cmd_get',
     'cmd_get_open_dropped': 'cmd_get_open_dropped', 'cmd_get_timeout_dropped': 'waiters_aborted',
@@ -28,8 +21,6 @@ _SERVER_COUNTERS = {
 _BOTH_METRICS = ('delivery_latency_msec', 'get_hit_latency_usec', 'get_miss_latency_usec', 'get_timeout_msec',
                  'set_latency_usec')
 _SERVER_METRICS = ('fsync_delay_usec', 'item_fsync_delay_usec')
-_QUEUE_METRICS = ('fill_readbehind_usec', 'journal_rewrite_usec', 'journal_rotation_usec', 'queue_size',
-                  'request_size', 'tx_expire_list_size', 'tx_map_size')
 # counters by our names; the network library of the original has two names for the end of a connection
 _TRANSPORT_COUNTERS = {'closechans': 'closes', 'closed': 'closes', 'closes': 'closes', 'connects': 'connects',
                        'received_bytes': 'received_bytes', 'requests': 'requests', 'sent_bytes': 'sent_bytes',
@@ -84,11 +75,7 @@ class Scope:
         gauges = self.gauges()
         if previous is None:
             return Snapshot(counters, gauges, tuple([distribution.of(found) for found in self.histograms()]))
-        counts = [found.count for found in self.histograms()]
-        metrics = previous.metrics
-        if counts != [found.count for found in metrics]:
-            old = [*metrics, *[None] * (len(counts) - len(metrics))]
-            metrics = tuple([distribution.of(found, before) for found, before in zip(self.histograms(), old)])
+        metrics = self._metrics(previous.metrics)
         if counters == previous.counters:
             counters = previous.counters
         if gauges == previous.gauges:
@@ -96,6 +83,12 @@ class Scope:
         if counters is previous.counters and gauges is previous.gauges and metrics is previous.metrics:
             return previous
         return Snapshot(counters, gauges, metrics)
+
+    def _metrics(self, previous):
+        """-> tuple of distribution.Distribution; names may have been added since ``previous``."""
+        found = self.histograms()
+        previous += (None,) * (len(found) - len(previous))
+        return tuple([distribution.of(histogram, before) for histogram, before in zip(found, previous)])
 
 
 def _prefix(name):
@@ -105,13 +98,9 @@ def _prefix(name):
 class QueueScope(Scope):
     """A queue. Made anew whenever it is looked at: what is to stay is in the queue's stats."""
 
-    counter_names = tuple(_QUEUE_COUNTERS)
-    gauge_names = ('age_msec', 'bytes', 'create_time', 'head_msec', 'items', 'journal_size', 'max_bytes', 'max_items',
-                   'mem_bytes', 'mem_items', 'open_transactions', 'waiters')
-    metric_names = tuple(sorted([*_BOTH_METRICS, *_QUEUE_METRICS]))
-
-    _read_counters = staticmethod(attrgetter(*_QUEUE_COUNTERS.values()))
-    _read_histograms = staticmethod(attrgetter(*metric_names))
+    counter_names = queue_figures.COUNTERS
+    gauge_names = queue_figures.GAUGES
+    metric_names = queue_figures.METRICS
 
     def __init__(self, queue):
         self.queue = queue
@@ -125,31 +114,16 @@ class QueueScope(Scope):
         return stats.kept
 
     def counters(self):
-        return self._read_counters(self.queue.stats)
+        return queue_figures.counters(self.queue)
 
     def gauges(self):
-        queue = self.queue
-        now = queue.clock.now_ms()
-        head = queue.head()
-        journal = queue.journal
-        return (
-            # 0 while no data waits, and before the first removal (D42)
-            now - queue.last_taken if queue.bytes and queue.last_taken else 0,
-            queue.bytes,
-            queue.created // 1000,
-            0 if head is None else now - head.add_time,
-            queue.count,
-            0 if journal is None else journal.total(),
-            queue.max_size,
-            queue.max_items,
-            queue.mem_bytes,
-            len(queue.items) - queue.voids,
-            len(queue.opened),
-            len(queue.waiters),
-        )
+        return queue_figures.gauges(self.queue)
 
     def histograms(self):
-        return self._read_histograms(self.queue.stats)
+        return queue_figures.histograms(self.queue)
+
+    def _metrics(self, previous):
+        return previous if queue_figures.unchanged(self.queue, previous) else super()._metrics(previous)
 
 
 class AliasScope(Scope):
