@@ -17,21 +17,22 @@ class Distribution:
     """Immutable. Only the buckets that are not empty are kept, because a listener keeps many of these.
 
     count, sum  int, of all values
+    packed      bytes: what has the same and the same sum has the same figures
     """
 
-    __slots__ = ('count', 'sum', '_packed', '_percentiles')
+    __slots__ = ('count', 'sum', 'packed', '_percentiles')
 
     def __init__(self, count, total, pairs):
         """``pairs``: list of (bucket, how many values), ascending, none empty."""
         self.count = count
         self.sum = total
-        self._packed = bytes([bucket for bucket, _ in pairs]) + array('q', [many for _, many in pairs]).tobytes()
+        self.packed = bytes([bucket for bucket, _ in pairs]) + array('q', [many for _, many in pairs]).tobytes()
         self._percentiles = None
 
     def pairs(self):
         """-> list of (bucket, how many values), ascending, none empty."""
-        used = len(self._packed) // 9
-        return list(zip(self._packed[:used], array('q', self._packed[used:])))
+        used = len(self.packed) // 9
+        return list(zip(self.packed[:used], array('q', self.packed[used:])))
 
     def minus(self, older):
         """-> Distribution of what has come since ``older``, which may be None: per bucket, never below 0."""
@@ -47,8 +48,8 @@ class Distribution:
     def percentile_buckets(self):
         """-> bytes, the 8 buckets where the percentiles lie; 0 for each without values."""
         if self._percentiles is None:
-            used = len(self._packed) // 9
-            self._percentiles = self._packed[:1] * len(PERCENTILES) if used == 1 else bytes(self._find_percentiles())
+            used = len(self.packed) // 9
+            self._percentiles = self.packed[:1] * len(PERCENTILES) if used == 1 else bytes(self._find_percentiles())
         return self._percentiles
 
     def _find_percentiles(self):
@@ -66,7 +67,7 @@ class Distribution:
 
     def figures(self):
         """-> tuple of int, the values of FIGURES; there must be values."""
-        packed = self._packed
+        packed = self.packed
         if len(packed) == 9:
             # one bucket, as with most queues
             value = MIDPOINTS[packed[0]]

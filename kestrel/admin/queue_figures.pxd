@@ -5,6 +5,8 @@ from kestrel.journal.journal cimport Journal
 from kestrel.persistent_queue cimport PersistentQueue
 from kestrel.stats cimport Histogram, QueueStats
 
+cdef tuple NOTHING
+
 
 @cython.locals(stats=QueueStats)
 cpdef tuple counters(PersistentQueue queue)

@@ -12,6 +12,8 @@ METRICS = ('delivery_latency_msec', 'fill_readbehind_usec', 'get_hit_latency_use
            'get_timeout_msec', 'journal_rewrite_usec', 'journal_rotation_usec', 'queue_size', 'request_size',
            'set_latency_usec', 'tx_expire_list_size', 'tx_map_size')
 
+NOTHING = (0, 0)
+
 
 def counters(queue):
     """-> tuple of int, since the queue was set up."""
@@ -56,7 +58,7 @@ def counts_and_sums(queue):
     """-> list of (count, sum) of the histograms."""
     found = []
     for histogram in histograms(queue):
-        found.append((histogram.count, histogram.sum))
+        found.append((histogram.count, histogram.sum) if histogram.count else NOTHING)
     return found
 
 

@@ -18,6 +18,6 @@ cdef class QueueFamilies:
     cdef list _times
     cdef Py_ssize_t _added
 
-    @cython.locals(queue=str, zero=str, samples=list, family=Family, at=Py_ssize_t, unit='long long', value='long long',
+    @cython.locals(queue=str, zero=str, samples=list, both=tuple, family=Family, at=Py_ssize_t, unit='long long', value='long long',
                    count='long long', total='long long')
     cpdef add(self, str shown, tuple counters, tuple gauges, list counts_and_sums)

@@ -124,8 +124,10 @@ class QueueFamilies:
             else:
                 samples.append(f'{queue}{seconds(value, unit)}\n')
         for family, at, unit in self._times:
-            count, total = counts_and_sums[at]
+            both = counts_and_sums[at]
+            count = both[0]
             if count:
+                total = both[1]
                 family.samples.append(f'_count{queue}{count}\n{family.name}_sum{queue}{seconds(total, unit)}\n')
 
 

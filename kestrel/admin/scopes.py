@@ -209,7 +209,7 @@ def process_gauges(services):
     """What is left of the figures of the original's process (D52). -> dict"""
     uptime = int((services.clock.monotonic() - services.began) * 1000)
     return {
-        'jvm_fd_count': len(os.listdir('/proc/self/fd')),
+        'jvm_fd_count': open_files(),
         'jvm_fd_limit': resource.getrlimit(resource.RLIMIT_NOFILE)[0],
         'jvm_heap_max': services.memory_limit,
         'jvm_heap_used': resident_bytes(),
@@ -218,6 +218,12 @@ def process_gauges(services):
         'jvm_thread_count': threading.active_count(),
         'jvm_uptime': uptime,
     }
+
+
+def open_files():
+    """How many descriptors the process has open."""
+    # Linux tells since 6.2 (fs/proc/fd.c). To list them takes 10 ms with 10 000 journals.
+    return os.stat('/proc/self/fd').st_size or len(os.listdir('/proc/self/fd')) - 1
 
 
 def resident_bytes():

@@ -81,6 +81,7 @@ class StatsReport:
         self._filters = filters
         self._pieces = {section: [] for section in SECTIONS}
         self._rows = {}         # {names: their row}
+        self._shown = {}        # {what a distribution is made of: its text}
         self._behind = []       # (section, pairs) of the server whose names come after those of queues
 
     def add_server(self, scope, older, newer, labels):
@@ -119,9 +120,18 @@ class StatsReport:
         return (row % values).replace(PREFIX, prefix)
 
     def _metrics(self, scope, metrics, newer):
-        form = self._form
-        return [(name, form.METRIC % found.figures() if found.count else form.NO_VALUES)
+        return [(name, self._metric(found))
                 for name, found, total in zip(scope.metric_names, metrics, newer.metrics) if total.count]
+
+    def _metric(self, found):
+        if not found.count:
+            return self._form.NO_VALUES
+        # Of many queues few have a distribution of their own: those of few values are mostly alike.
+        key = found.packed, found.sum
+        text = self._shown.get(key)
+        if text is None:
+            text = self._shown[key] = self._form.METRIC % found.figures()
+        return text
 
     def _add(self, section, prefix, pairs):
         if self._filters:

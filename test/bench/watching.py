@@ -25,14 +25,16 @@ DASHBOARD_EVERY = 2
 
 
 class Poller(threading.Thread):
-    """Calls `fetch` every so many seconds; `with` runs it. `asked`: when, ns; `took`: how long, ms."""
+    """Calls `fetch` every so many seconds, `first` after that many; `with` runs it. `asked`: when, ns; `took`: how long,
+    ms."""
 
-    def __init__(self, fetch, every):
+    def __init__(self, fetch, every, first=0):
         super().__init__(daemon=True)
         self.asked = []
         self.took = []
         self._fetch = fetch
         self._every = every
+        self._first = first
         self._ended = threading.Event()
         self._failure = None
 
@@ -48,6 +50,7 @@ class Poller(threading.Thread):
 
     def run(self):
         try:
+            self._ended.wait(self._first)
             while not self._ended.is_set():
                 began = time.monotonic_ns()
                 self._fetch()
@@ -115,12 +118,17 @@ def scraped(generator, new_server, scale):
 def with_and_without(generator, server, scale, watchers, what, target):
     """Puts and gets while these are asked, in turns with while they are not; `watchers`: pairs of fetch, every."""
     without, beside = [], []
+    # A pair lasts for twice the longest interval, and each watcher begins in the midst of its own: so it is asked for as
+    # often as it says, not once at the begin of each piece of work.
+    longest = max(every for _, every in watchers)
+    rates = put_and_get(generator, server, scale.work)
+    count = int(2 * longest / sum(1 / rate for rate in rates))
     for number in range(max(scale.rounds, 3) * 2):
         for is_watched in (False, True) if number % 2 else (True, False):
             with contextlib.ExitStack() as stack:
                 for ask, every in watchers if is_watched else ():
-                    stack.enter_context(Poller(ask, every))
-                (beside if is_watched else without).append(put_and_get(generator, server, scale.work * 2))
+                    stack.enter_context(Poller(ask, every, every / 2))
+                (beside if is_watched else without).append(put_and_get(generator, server, count))
     findings = []
     for index, kind in enumerate(('put', 'get')):
         ratios = paired_ratios([pair[index] for pair in beside], [pair[index] for pair in without])
