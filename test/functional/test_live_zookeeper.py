@@ -1,6 +1,7 @@
 """Server sets in a real ZooKeeper (spec queues 15, D46, D47): what others see of a server, whatever happens to either."""
 
 import io
+import json
 import logging
 import os
 import socket
@@ -10,10 +11,13 @@ import threading
 import time
 import unittest
 
+from kestrel.clock import Clock
+
 from functional import zookeepers
 from functional.waiting import eventually
 from functional.zookeepers import SESSION, AnnouncedServer, Ensemble, ZooKeeper
 from support.environment import process_environment, run_kestrel
+from support.scripted import Run
 from support.server import Server
 
 LONG = os.environ.get('KESTREL_LONG') == '1'
@@ -300,6 +304,42 @@ class ZooKeeperTest(Watching):
                 f'CLIENT_ERROR status change failed: ZooKeeper refuses to create {self.path}/read: a node of that path is'
                 ' an ephemeral one: set path_prefix to another path\r\n').encode())
         self.assertEqual(self.eye.get_children(self.path), [])
+
+    def test_kestrelctl_asks_all_of_a_set(self):
+        def ctl(path, command='queues', port=self.zookeeper.port):
+            ran = Run('--timeout', 5, '--cluster', f'zk:127.0.0.1:{port}{path}', '--json', command, clock=Clock())
+            return ran.code, [json.loads(line)['server'] for line in ran.out.splitlines()], ran.err
+        servers = [self.begin(), self.begin(), self.begin(protocols=('text',))]
+        self.wait_for(self.path, (3, 3))
+        self.change(servers[1], 'readonly')
+        names = sorted([f'127.0.0.1:{server.port}' for server in servers])
+        for path, found in (self.path, names), (f'{self.path}/read', names), (f'{self.path}/write/', [
+                name for name in names if name != f'127.0.0.1:{servers[1].port}']):
+            code, shown, err = ctl(path)
+            self.assertEqual((code, sorted(shown), err), (0, found, ''), path)
+        # members of others
+        for name, data in (('member_0000000099', b'\x0c\x00\x01'), ('x', b''), ('member_0000000098', b'{}')):
+            self.eye.create(f'{self.path}/read/{name}', data)
+        code, shown, err = ctl(self.path)
+        self.assertEqual((code, sorted(shown)), (1, names))
+        self.assertEqual(err.splitlines(), [
+            f'kestrelctl: {self.path}/read/member_0000000098: it does not name its server as kestrel does: name that in a FILE',
+            f'kestrelctl: {self.path}/read/member_0000000099: not JSON: older servers wrote that, name them in a FILE'])
+        for server in servers:
+            server.stop()
+        self.assertEqual(ctl(self.path)[:2], (1, []))
+        where = f'zk:127.0.0.1:{self.zookeeper.port}'
+        self.assertEqual(ctl(f'{self.path}/write'), (4, [], f'kestrelctl: --cluster {where}{self.path}/write: it has no members\n'))
+        self.assertEqual(ctl('/no/such')[::2], (4, f'kestrelctl: ZooKeeper {where[3:]} has no node /no/such\n'))
+        lease = zookeepers.PortLease()
+        self.addCleanup(lease.release)
+        began = time.monotonic()
+        code, _, err = ctl('/k', port=lease.port)
+        self.assertEqual(code, 3)
+        self.assertRegex(err, rf'^kestrelctl: ZooKeeper 127.0.0.1:{lease.port} does not answer: .*refused.*\n$')
+        self.assertLess(time.monotonic() - began, 4)
+        for path, code in ('/k//x', 4), ('/../k', 1), ('/k/./x', 1):
+            self.assertEqual(ctl(path)[0], code, path)
 
     def test_metrics(self):
         lease = zookeepers.PortLease()
