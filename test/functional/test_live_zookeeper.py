@@ -341,21 +341,26 @@ class ZooKeeperTest(Watching):
         for path, code in ('/k//x', 4), ('/../k', 1), ('/k/./x', 1):
             self.assertEqual(ctl(path)[0], code, path)
 
-    def test_metrics(self):
+    def test_where_the_state_is_shown(self):
         lease = zookeepers.PortLease()
         self.addCleanup(lease.release)
         server = self.begin(config={'admin': {'http_port': lease.port}})
         self.wait_for(self.path, (1, 1))
 
-        def scraped():
+        def shown():
+            """What /metrics and kestrelctl status say."""
             with socket.create_connection(('127.0.0.1', lease.port), 10) as sock:
                 sock.sendall(b'GET /metrics HTTP/1.0\r\n\r\n')
                 text = b''.join(iter(lambda: sock.recv(65536), b'')).decode()
-            return [f'kestrel_{name} {value}\n' in text for name, value in (
-                ('zookeeper_connected', 1), ('read_set_member', 1), ('write_set_member', 1))]
-        eventually(self, 'it says so', lambda: scraped() == [True, True, True])
+            status = Run('--port', server.port, '--admin-port', lease.port, 'status', '--json', clock=Clock()).json()
+            return [*[f'kestrel_{name} {value}\n' in text for name, value in (
+                ('zookeeper_connected', 1), ('read_set_member', 1), ('write_set_member', 1))], status['server_sets']]
+        told = {'state': 'member of read and write', 'reachable': True, 'refusal': None, 'joined': ['read', 'write']}
+        eventually(self, 'it says so', lambda: shown() == [True, True, True, told])
         self.change(server, 'readonly')
-        self.assertEqual(scraped(), [True, True, False])
+        self.assertEqual(shown(), [True, True, False, {**told, 'state': 'member of read', 'joined': ['read']}])
+        self.change(server, 'quiescent')
+        self.assertEqual(shown(), [True, False, False, {**told, 'state': 'not a member', 'joined': []}])
 
 
 class OwnZooKeeperTest(Watching):

@@ -307,6 +307,30 @@ class ChangesTest(unittest.TestCase):
         self.assertIn('stays quiescent: another change is pending', ran.err)
         self.assertEqual(conversation('status', (b'status\r\n', b'FINE\r\n')).code, 3)
 
+    def test_server_sets(self):
+        """Shown if the admin port is that of this server, and tells."""
+        sets = {'state': 'member of read\x1b', 'reachable': True, 'refusal': None, 'joined': ['read'], 'new': 1}
+        told = {'state': 'member of read\x1b', 'reachable': True, 'refusal': None, 'joined': ['read']}
+        for answer, found, line in (
+                (http(200, {'pid': 7, 'server_sets': sets}), told, [b'server sets  member of read\\x1b']),
+                (http(200, {'pid': 7, 'server_sets': None}), None, []),
+                (http(200, {'pid': 8, 'server_sets': sets}), 'absent', []), (http(200, {'pid': 7}), 'absent', []),
+                (http(404, b'no such command\n'), 'absent', []), (b'', 'absent', [])):
+            for words in 'status', 'status --json':
+                with self.subTest(answer, words=words), ScriptedServer([('GET /api/overview', answer)]) as admin:
+                    ran = conversation(f'{words} --admin-port {admin.port}', (b'status\r\n', b'UP\r\n'), (
+                        b'stats\r\n', b'STAT pid 7\r\nSTAT uptime 1\r\nEND\r\n'))
+                    self.assertEqual((ran.code, ran.err), (0, ''))
+                    if 'json' in words:
+                        self.assertEqual(ran.json().get('server_sets', 'absent'), found)
+                    else:
+                        self.assertEqual(ran.out.splitlines()[7:], line)
+        with ScriptedServer([('GET /api/overview', http(200, {'pid': 7, 'server_sets': []}))]) as admin:
+            ran = conversation(f'status --admin-port {admin.port}', (b'status\r\n', b'UP\r\n'), (
+                b'stats\r\n', b'STAT pid 7\r\nEND\r\n'))
+        self.assertEqual(ran.code, 3)
+        self.assertIn('in a way that is not known here', ran.err)
+
     def test_reload(self):
         self.assertEqual(conversation('reload', (b'reload\r\n', b'Reloaded config.\r\n')).code, 0)
         ran = conversation('reload', (b'reload\r\n', b'SERVER_ERROR k.conf: line 3: no\r\n'))
