@@ -27,6 +27,7 @@ MEMBERS = {'up': (1, 1), 'writeavoid': (1, 0), 'readonly': (1, 0), 'quiescent': 
 # machine does other things.
 REQUEST_MAY_TAKE = 0.02
 REQUEST_NEVER_TAKES = 1.5
+HOLDS_THE_HUB = 20          # ms, at most, what is done for ZooKeeper: so long everybody waits
 CLEANUP = 4 * SESSION       # a session that nobody keeps has ended
 
 
@@ -123,6 +124,15 @@ class Watching(unittest.TestCase):
         self.assertGreater(len(slowest), 100)
         self.assertLess(slowest[-len(slowest) // 100], REQUEST_MAY_TAKE)
         self.assertLess(slowest[-1], REQUEST_NEVER_TAKES)
+
+
+    def check_held(self, server):
+        """Of a server that has stopped."""
+        held = server.held()
+        if LONG:
+            print(f'{self.id()}: the hub was held for {held[0]}', file=sys.stderr)
+        self.assertTrue([what for _, _, what in held if 'kazoo' in what or 'server_sets' in what], held)
+        self.assertLess(held[0][0], HOLDS_THE_HUB, held[:3])
 
 
 class ZooKeeperTest(Watching):
@@ -409,6 +419,7 @@ class OutageTest(OwnZooKeeperTest):
         self.check_traffic(traffic)
         server.stop()
         self.assertEqual(self.counts('/k'), (0, 0))
+        self.check_held(server)
 
     def test_it_hangs(self):
         server = self.announce(self.zookeeper.start(), '/k')
@@ -430,6 +441,7 @@ class OutageTest(OwnZooKeeperTest):
         self.assertIn('does not answer: the server is taken off when its session ends', server.log())
         self.zookeeper.go_on()
         self.wait_for('/k', (0, 0), CLEANUP)
+        self.check_held(server)
 
     def test_stopped_without_it(self):
         server = self.announce(self.zookeeper, '/k')
@@ -437,6 +449,7 @@ class OutageTest(OwnZooKeeperTest):
         began = time.monotonic()
         server.stop()
         self.assertLess(time.monotonic() - began, 3)
+        self.check_held(server)
 
 
 class StartTest(unittest.TestCase):
@@ -517,6 +530,8 @@ if LONG:
                 self.wait_for('/k', (1, 1))
             self.check_traffic(traffic)
             self.assertEqual(server.log().count('cannot be reached'), 3)
+            server.stop()
+            self.check_held(server)
 
         def test_the_leader_of_an_ensemble_is_killed(self):
             ensemble = Ensemble()
@@ -539,6 +554,7 @@ if LONG:
             self.check_traffic(traffic)
             server.stop()
             self.assertEqual(self.eye.retry(self.counts, '/k'), (0, 0))
+            self.check_held(server)
 
         @staticmethod
         def leads(zookeeper):
