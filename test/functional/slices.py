@@ -10,7 +10,6 @@ import json
 import os
 import time
 
-import gevent
 import greenlet
 
 SCHEDULE = '/proc/thread-self/schedstat'
@@ -19,15 +18,14 @@ MOST = 10
 
 
 class Slices:
-    """The longest slices of the greenlets of OWNERS, and of the hub, since ``start``: at the end of the process written
-    into the file ``path``, JSON, a list of (ms, of which blocked, what), the longest first.
+    """The longest slices of the greenlets of OWNERS since ``start``: at the end of the process written into the file
+    ``path``, JSON, a list of (ms, of which blocked, what), the longest first.
     """
 
     def __init__(self, path):
         self._path = path
         self._longest = []
         self._schedule = os.open(SCHEDULE, os.O_RDONLY) if os.path.exists(SCHEDULE) else None
-        self._hub = gevent.get_hub()
         self._before = self._now()
 
     def start(self):
@@ -48,25 +46,22 @@ class Slices:
 
     def _switched(self, event, arguments):
         origin, _ = arguments
-        if origin is self._hub or self._owner(origin).startswith(OWNERS):
-            computed, blocked = [after - before for before, after in zip(self._before, self._now())]
-            # a hub that is blocked has nothing to do
-            blocked = 0 if origin is self._hub else max(0, blocked)
+        # that of a greenlet that has just ended is not known any more
+        owner = getattr(getattr(origin, '_run', None), '__module__', '')
+        if owner.startswith(OWNERS):
+            computed, blocked = [max(0, after - before) for before, after in zip(self._before, self._now())]
             held = (computed + blocked) / 1e6
             if len(self._longest) < MOST or held > self._longest[-1][0]:
-                self._longest.append((held, blocked / 1e6, self._what(origin)))
+                self._longest.append((held, blocked / 1e6, f'{owner}, until {functions(origin.gr_frame)}'))
                 self._longest.sort(reverse=True)
                 del self._longest[MOST:]
         self._before = self._now()
 
-    @staticmethod
-    def _owner(origin):
-        """The module whose work it does; '' if that is not known any more, because it has just ended."""
-        return getattr(getattr(origin, '_run', None), '__module__', '')
 
-    def _what(self, origin):
-        frame, functions = origin.gr_frame, []
-        while frame is not None and len(functions) < 8:
-            functions.append(f'{frame.f_code.co_name}:{frame.f_lineno}')
-            frame = frame.f_back
-        return 'the hub' if origin is self._hub else f'{self._owner(origin)}, until {" < ".join(functions)}'
+def functions(frame):
+    """-> the innermost, and what called them"""
+    found = []
+    while frame is not None and len(found) < 8:
+        found.append(f'{frame.f_code.co_name}:{frame.f_lineno}')
+        frame = frame.f_back
+    return ' < '.join(found)
