@@ -17,7 +17,7 @@ from kestrel.heartbeat import Heartbeat
 from kestrel.hub_watch import HubWatch
 from kestrel.notify import Notifier
 from kestrel.passed_sockets import PassedSockets
-from kestrel.server import KestrelServer
+from kestrel.server import KestrelServer, zookeeper_client
 
 DEFAULT_CONFIG = '/etc/kestrel/kestrel.conf'
 DEFAULT_PID_FILE = '/run/kestrel/kestrel.pid'
@@ -34,6 +34,9 @@ def main(argv=None):
             sys.exit(_run_detached(configuration, options))
         if not options.validate:
             run(configuration)
+        elif configuration.zookeeper.host is not None:
+            # a start would fail, too
+            zookeeper_client()
     except StartError as error:
         sys.exit('kestrel: %s' % error)
     except KeyboardInterrupt:

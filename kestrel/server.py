@@ -48,7 +48,7 @@ def _thrift():
     return ThriftHandler
 
 
-def _zookeeper():
+def zookeeper_client():
     """-> zookeeper.ZooKeeperClient. Imported where it is needed; else kazoo need not be there. Raises StartError."""
     try:
         from kestrel.zookeeper import ZooKeeperClient
@@ -213,7 +213,7 @@ class KestrelServer:
     def _server_sets(self):
         """-> ServerSets, None if there is nothing to announce. Raises StartError."""
         settings = self.zookeeper_settings
-        client = _zookeeper()
+        client = zookeeper_client()
         if not self.ports:
             self.log.error('[zookeeper] host: no client port is configured: there is nothing to announce')
             return None

@@ -21,6 +21,7 @@ from kestrel.server_sets import ANSWER_MAY_TAKE, Refused, Unreachable
 
 MEMBER = 'member_'
 CONNECT_EVERY = 0.7         # seconds, the longest pause between two tries, give or take 40 %
+LEAST_TIMEOUT = 1.0         # seconds of a session: kazoo waits as long for a connection. ZooKeeper's least is 4 usually
 ACLS = {'open_unsafe': OPEN_ACL_UNSAFE, 'everyone_read_creator_all': READ_ACL_UNSAFE + CREATOR_ALL_ACL}
 
 # What says nothing about the question: it may be asked again.
@@ -55,7 +56,8 @@ class ZooKeeperClient:
         credentials = ([] if settings.username is None
                        else [('digest', '%s:%s' % (settings.username, settings.password))])
         self._client = KazooClient(
-            hosts=self._look_up(), timeout=settings.session_timeout / 1000000, handler=handler, auth_data=credentials,
+            hosts=self._look_up(), timeout=max(LEAST_TIMEOUT, settings.session_timeout / 1000000), handler=handler,
+            auth_data=credentials,
             connection_retry=KazooRetry(max_tries=-1, max_delay=CONNECT_EVERY, sleep_func=handler.sleep_func),
             logger=self._listener())
         self._client.add_listener(self._note)

@@ -83,7 +83,7 @@ class Api:
         return {
             'version': __version__, 'pid': os.getpid(), 'now_ms': self._clock.now_ms(), 'uptime_ms': int(uptime * 1000),
             'status': {'announced': status.announced.name, 'in_force': status.in_force.name},
-            'not_ready': why_not_ready(self._control), 'reads_blocked': services.reads_blocked,
+            'server_sets': _server_sets(self._control.server_sets), 'not_ready': why_not_ready(self._control), 'reads_blocked': services.reads_blocked,
             'writes_blocked': services.writes_blocked, 'read_only': self._settings.read_only,
             'connections': stats.connections, 'totals': self._surveyor.survey().totals,
             'counters': {name: getattr(stats, name) for name in TOTALS},
@@ -213,6 +213,11 @@ class Api:
         name, queue = self._find(query)
         return {'name': name.decode('latin-1'), 'items': queue.count,
                 'first': first_items(queue, count, size, self._clock.now_ms())}
+
+
+def _server_sets(sets):
+    """sets: server_sets.ServerSets, or None without ``[zookeeper]``. -> dict or None"""
+    return sets and {'state': sets.state, 'reachable': sets.reachable, 'refusal': sets.refusal, 'joined': list(sets.joined)}
 
 
 def _settings(explained):

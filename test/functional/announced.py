@@ -2,6 +2,7 @@
 loopback address can be a member of.
 
 ZOOKEEPER_ADDRESSES   where the host of [zookeeper] leads to, with commas; else it is looked up
+SLICES                a file that is told what held the hub for how long (slices.py)
 """
 
 import functools
@@ -9,6 +10,8 @@ import ipaddress
 import os
 
 from kestrel import interfaces, main, zookeeper
+
+from slices import Slices
 
 
 def addresses():
@@ -20,5 +23,7 @@ if __name__ == '__main__':
     if found:
         zookeeper.ZooKeeperClient._look_up = lambda self: ','.join(
             [f'{address}:{self._port}' for address in found.split(',')])
+    if 'SLICES' in os.environ:
+        Slices(os.environ['SLICES']).start()
     main.KestrelServer = functools.partial(main.KestrelServer, addresses=addresses)
     main.main()

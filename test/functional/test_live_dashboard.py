@@ -4,12 +4,14 @@ Pictures of what was seen are left in build/test/pictures/<lane>/. Docs show som
 """
 
 import http.client
+import importlib.util
 import json
 import os
 import time
 import unittest
 import urllib.parse
 
+from functional.zookeepers import AnnouncedServer
 from support.browser import ENTER, ESCAPE, TAB, Browser, needs_browser
 from support.environment import CHECKOUT
 from support.server import PortLease, Server
@@ -290,6 +292,25 @@ class DashboardTest(unittest.TestCase):
         self.act('Reload', 'Reload', 'The configuration was read again.')
         # but for the refusal above
         self.assertEqual([line for line in self.browser.complaints() if '/api/action' not in line], [])
+
+    def test_server_sets(self):
+        """Shown where a server has them; on every page, if clients may not find it."""
+        self.open('#/server', 'Configuration')
+        self.assertEqual(self.browser.run('return document.querySelectorAll(".sets").length'), 0)
+        if importlib.util.find_spec('kazoo') is None:
+            self.skipTest('no kazoo: apt install python3-kazoo, or pip install kazoo')
+        nobody, lease = PortLease(), PortLease()
+        for one in nobody, lease:
+            self.addCleanup(one.release)
+        server = AnnouncedServer(nobody, '/k', config={'admin': {'http_port': lease.port}})
+        self.addCleanup(server.close)
+        server.start()
+        self.browser.open(f'http://127.0.0.1:{lease.port}/#/server')
+        self.browser.wait_for_text(f'ZooKeeper 127.0.0.1:{nobody.port}/k: ', '.sets')
+        self.browser.wait_for_text('refused', '.sets .badge.bad')
+        self.browser.wait('return document.querySelector("#state.warn")')
+        self.assertIn('refused', self.browser.run('return document.querySelector("#state").title'))
+        self.picture('server-sets')
 
     def test_queues_that_go_meanwhile(self):
         self.kestrel.put(b'q', b'1')

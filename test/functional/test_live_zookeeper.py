@@ -1,6 +1,7 @@
 """Server sets in a real ZooKeeper (spec queues 15, D46, D47): what others see of a server, whatever happens to either."""
 
 import io
+import json
 import logging
 import os
 import socket
@@ -10,10 +11,13 @@ import threading
 import time
 import unittest
 
+from kestrel.clock import Clock
+
 from functional import zookeepers
 from functional.waiting import eventually
 from functional.zookeepers import SESSION, AnnouncedServer, Ensemble, ZooKeeper
 from support.environment import process_environment, run_kestrel
+from support.scripted import Run
 from support.server import Server
 
 LONG = os.environ.get('KESTREL_LONG') == '1'
@@ -23,6 +27,7 @@ MEMBERS = {'up': (1, 1), 'writeavoid': (1, 0), 'readonly': (1, 0), 'quiescent': 
 # machine does other things.
 REQUEST_MAY_TAKE = 0.02
 REQUEST_NEVER_TAKES = 1.5
+HOLDS_THE_HUB = 20          # ms, at most, what is done for ZooKeeper: so long everybody waits
 CLEANUP = 4 * SESSION       # a session that nobody keeps has ended
 
 
@@ -121,6 +126,15 @@ class Watching(unittest.TestCase):
         self.assertLess(slowest[-1], REQUEST_NEVER_TAKES)
 
 
+    def check_held(self, server):
+        """Of a server that has stopped."""
+        held = server.held()
+        if LONG:
+            print(f'{self.id()}: the hub was held for {held[0]}', file=sys.stderr)
+        self.assertEqual({what.partition('.')[0] for _, _, what in held}, {'kazoo', 'kestrel'})
+        self.assertLess(held[0][0], HOLDS_THE_HUB, held[:3])
+
+
 class ZooKeeperTest(Watching):
 
     @classmethod
@@ -196,6 +210,12 @@ class ZooKeeperTest(Watching):
         self.assertEqual(self.counts(self.path), (1, 0))
         server.restart()
         self.wait_for(self.path, (1, 0))
+
+    def test_the_shortest_session(self):
+        """There is time to connect all the same."""
+        server = self.begin(session_timeout='1ms')
+        self.wait_for(self.path, (1, 1))
+        self.assertNotIn('cannot be reached', server.log())
 
     def test_reload(self):
         server = self.begin()
@@ -301,21 +321,62 @@ class ZooKeeperTest(Watching):
                 ' an ephemeral one: set path_prefix to another path\r\n').encode())
         self.assertEqual(self.eye.get_children(self.path), [])
 
-    def test_metrics(self):
+    def test_kestrelctl_asks_all_of_a_set(self):
+        def ctl(path, command='queues', port=self.zookeeper.port):
+            ran = Run('--timeout', 5, '--cluster', f'zk:127.0.0.1:{port}{path}', '--json', command, clock=Clock())
+            return ran.code, [json.loads(line)['server'] for line in ran.out.splitlines()], ran.err
+        servers = [self.begin(), self.begin(), self.begin(protocols=('text',))]
+        self.wait_for(self.path, (3, 3))
+        self.change(servers[1], 'readonly')
+        names = sorted([f'127.0.0.1:{server.port}' for server in servers])
+        for path, found in (self.path, names), (f'{self.path}/read', names), (f'{self.path}/write/', [
+                name for name in names if name != f'127.0.0.1:{servers[1].port}']):
+            code, shown, err = ctl(path)
+            self.assertEqual((code, sorted(shown), err), (0, found, ''), path)
+        # members of others
+        for name, data in (('member_0000000099', b'\x0c\x00\x01'), ('x', b''), ('member_0000000098', b'{}')):
+            self.eye.create(f'{self.path}/read/{name}', data)
+        code, shown, err = ctl(self.path)
+        self.assertEqual((code, sorted(shown)), (1, names))
+        self.assertEqual(err.splitlines(), [
+            f'kestrelctl: {self.path}/read/member_0000000098: it does not name its server as kestrel does: name that in a FILE',
+            f'kestrelctl: {self.path}/read/member_0000000099: not JSON: older servers wrote that, name them in a FILE'])
+        for server in servers:
+            server.stop()
+        self.assertEqual(ctl(self.path)[:2], (1, []))
+        where = f'zk:127.0.0.1:{self.zookeeper.port}'
+        self.assertEqual(ctl(f'{self.path}/write'), (4, [], f'kestrelctl: --cluster {where}{self.path}/write: it has no members\n'))
+        self.assertEqual(ctl('/no/such')[::2], (4, f'kestrelctl: ZooKeeper {where[3:]} has no node /no/such\n'))
+        lease = zookeepers.PortLease()
+        self.addCleanup(lease.release)
+        began = time.monotonic()
+        code, _, err = ctl('/k', port=lease.port)
+        self.assertEqual(code, 3)
+        self.assertRegex(err, rf'^kestrelctl: ZooKeeper 127.0.0.1:{lease.port} does not answer: .*refused.*\n$')
+        self.assertLess(time.monotonic() - began, 4)
+        for path, code in ('/k//x', 4), ('/../k', 1), ('/k/./x', 1):
+            self.assertEqual(ctl(path)[0], code, path)
+
+    def test_where_the_state_is_shown(self):
         lease = zookeepers.PortLease()
         self.addCleanup(lease.release)
         server = self.begin(config={'admin': {'http_port': lease.port}})
         self.wait_for(self.path, (1, 1))
 
-        def scraped():
+        def shown():
+            """What /metrics and kestrelctl status say."""
             with socket.create_connection(('127.0.0.1', lease.port), 10) as sock:
                 sock.sendall(b'GET /metrics HTTP/1.0\r\n\r\n')
                 text = b''.join(iter(lambda: sock.recv(65536), b'')).decode()
-            return [f'kestrel_{name} {value}\n' in text for name, value in (
-                ('zookeeper_connected', 1), ('read_set_member', 1), ('write_set_member', 1))]
-        eventually(self, 'it says so', lambda: scraped() == [True, True, True])
+            status = Run('--port', server.port, '--admin-port', lease.port, 'status', '--json', clock=Clock()).json()
+            return [*[f'kestrel_{name} {value}\n' in text for name, value in (
+                ('zookeeper_connected', 1), ('read_set_member', 1), ('write_set_member', 1))], status['server_sets']]
+        told = {'state': 'member of read and write', 'reachable': True, 'refusal': None, 'joined': ['read', 'write']}
+        eventually(self, 'it says so', lambda: shown() == [True, True, True, told])
         self.change(server, 'readonly')
-        self.assertEqual(scraped(), [True, True, False])
+        self.assertEqual(shown(), [True, True, False, {**told, 'state': 'member of read', 'joined': ['read']}])
+        self.change(server, 'quiescent')
+        self.assertEqual(shown(), [True, False, False, {**told, 'state': 'not a member', 'joined': []}])
 
 
 class OwnZooKeeperTest(Watching):
@@ -364,6 +425,7 @@ class OutageTest(OwnZooKeeperTest):
         self.check_traffic(traffic)
         server.stop()
         self.assertEqual(self.counts('/k'), (0, 0))
+        self.check_held(server)
 
     def test_it_hangs(self):
         server = self.announce(self.zookeeper.start(), '/k')
@@ -385,6 +447,7 @@ class OutageTest(OwnZooKeeperTest):
         self.assertIn('does not answer: the server is taken off when its session ends', server.log())
         self.zookeeper.go_on()
         self.wait_for('/k', (0, 0), CLEANUP)
+        self.check_held(server)
 
     def test_stopped_without_it(self):
         server = self.announce(self.zookeeper, '/k')
@@ -392,6 +455,7 @@ class OutageTest(OwnZooKeeperTest):
         began = time.monotonic()
         server.stop()
         self.assertLess(time.monotonic() - began, 3)
+        self.check_held(server)
 
 
 class StartTest(unittest.TestCase):
@@ -441,11 +505,12 @@ class StartTest(unittest.TestCase):
 
     def test_without_kazoo(self):
         code = 'import sys; sys.modules["kazoo"] = None; from kestrel.main import main; main()'
-        ended = subprocess.run([sys.executable, '-c', code, '-f', self.server.config_path], cwd='/', timeout=20,
-                               env=process_environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True)
-        self.assertEqual(ended.returncode, 1)
-        self.assertRegex(ended.stderr, r'^kestrel: \[zookeeper\] host: .*kazoo.*: apt install python3-kazoo, or pip install'
-                         r' kazoo, or write none\n$')
+        for words in ((), ('--validate',)):
+            ended = subprocess.run([sys.executable, '-c', code, *words, '-f', self.server.config_path], cwd='/', timeout=20,
+                                   env=process_environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True)
+            self.assertEqual((ended.returncode, ended.stdout), (1, ''))
+            self.assertRegex(ended.stderr, r'^kestrel: \[zookeeper\] host: .*kazoo.*: apt install python3-kazoo, or pip'
+                             r' install kazoo, or write none\n$')
 
 
 if LONG:
@@ -472,6 +537,8 @@ if LONG:
                 self.wait_for('/k', (1, 1))
             self.check_traffic(traffic)
             self.assertEqual(server.log().count('cannot be reached'), 3)
+            server.stop()
+            self.check_held(server)
 
         def test_the_leader_of_an_ensemble_is_killed(self):
             ensemble = Ensemble()
@@ -494,6 +561,7 @@ if LONG:
             self.check_traffic(traffic)
             server.stop()
             self.assertEqual(self.eye.retry(self.counts, '/k'), (0, 0))
+            self.check_held(server)
 
         @staticmethod
         def leads(zookeeper):

@@ -21,7 +21,7 @@ from support.environment import CHECKOUT, run_kestrel
 PAGES = CHECKOUT / 'docs'
 CONF_PAGE = runpy.run_path(str(PAGES / 'conf_page.py'))
 # Options of every command of kestrelctl, explained once.
-SHARED = {'-h', '--help', '--host', '--port', '--admin-port', '--timeout', '--json'}
+SHARED = {'-h', '--help', '--host', '--cluster', '--port', '--admin-port', '--timeout', '--json'}
 PROGRAMS = (PutMany, ManyClients, Flood, Packing, LeakyReader)
 SPEC = (CHECKOUT / 'kestrel' / 'kestrel.configspec').read_text()
 

@@ -1,6 +1,7 @@
 """A real ZooKeeper on loopback, or three of them, and kestrels that announce themselves there."""
 
 import importlib.util
+import json
 import os
 import pathlib
 import shutil
@@ -119,6 +120,12 @@ class AnnouncedServer(Server):
                                'session_timeout': f'{SESSION}s', **settings}
         self.given = config
         super().__init__(config, env=env, protocols=protocols)
+        self._slices = self.dir / 'slices'
+        self._env = {'SLICES': str(self._slices), **(env or {})}
+
+    def held(self):
+        """-> [(ms, of which blocked, what)] of the server that has stopped: what of ZooKeeper's held its hub (slices.py)"""
+        return json.loads(self._slices.read_text())
 
     def start(self):
         def driven(*words):

@@ -124,3 +124,7 @@ class Run:
         self.code = main.run([str(word) for word in words], screen, clock or MovedClock())
         self.out = out.getvalue()
         self.err = err.getvalue()
+
+    def json(self):
+        """-> what it printed, one object or list in JSON"""
+        return json.loads(self.out)

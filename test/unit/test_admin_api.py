@@ -2,6 +2,7 @@
 
 import json
 import re
+import types
 import unittest
 from urllib.parse import quote
 
@@ -49,6 +50,13 @@ class QueuesTest(ApiTest):
     def test_nothing(self):
         self.assertEqual(self.world.json('/api/queues'), {'total': 0, 'matched': 0, 'offset': 0, 'limit': 50, 'queues': []})
         self.assertEqual(self.world.json('/api/overview')['totals']['queues'], 0)
+
+    def test_server_sets(self):
+        self.assertIsNone(self.world.json('/api/overview')['server_sets'])
+        self.world.control.server_sets = types.SimpleNamespace(
+            state='ZooKeeper refuses', reachable=True, refusal='ZooKeeper refuses', joined=('read',), where='zk')
+        self.assertEqual(self.world.json('/api/overview')['server_sets'], {
+            'state': 'ZooKeeper refuses', 'reachable': True, 'refusal': 'ZooKeeper refuses', 'joined': ['read']})
 
     def test_row(self):
         queue = self.put(b'q', b'1', b'22')

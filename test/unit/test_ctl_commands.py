@@ -3,11 +3,14 @@
 import contextlib
 import io
 import json
+import re
 import signal
+import tempfile
 import unittest
 from unittest import mock
 
-from kestrel.tools.ctl import arguments, main
+from kestrel.server_sets import member_data
+from kestrel.tools.ctl import arguments, cluster, main
 from kestrel.tools.ctl.screen import Screen, harmless, size, span, table
 from support.clock import MovedClock
 from support.scripted import Run, ScriptedServer, Terminal, http_answer as http
@@ -172,8 +175,84 @@ class SeveralServersTest(unittest.TestCase):
 
     def test_what_changes_something_is_for_one(self):
         for words in ('get q', 'status up', 'shutdown --yes', 'top'):
-            ran = Run('--host', 'a', '--host', 'b', *words.split())
-            self.assertEqual((ran.code, ran.out), (2, b''), words)
+            for servers in (('--host', 'a', '--host', 'b'), ('--cluster', '/no/such/list')):
+                ran = Run(*servers, *words.split())
+                self.assertEqual((ran.code, ran.out), (2, b''), words)
+                self.assertIn('is for one server', ran.err)
+
+
+class ClusterTest(unittest.TestCase):
+
+    def listed(self, text, *words):
+        with tempfile.NamedTemporaryFile('w') as file:
+            file.write(text)
+            file.flush()
+            ran = Run('--cluster', file.name, *words)
+            return ran.code, ran.out, ran.err.replace(file.name, 'FILE')
+
+    def test_a_list(self):
+        """Each with its own ports; what is not there, or is no kestrel, is told and the others are shown."""
+        script = [(b'dump_stats\r\n', OLD)]
+        with ScriptedServer(script) as one, ScriptedServer([(b'dump_stats\r\n', b'nonsense\r\n')]) as two, \
+                ScriptedServer(script) as three:
+            names = [f'127.0.0.1:1:{server.port}' for server in (one, two)] + ['127.0.0.1']
+            code, out, err = self.listed('# a site\n\n' + '\n'.join(names), '--json', '--port', three.port, 'queues')
+        self.assertEqual(code, 3)
+        self.assertEqual([(found['server'], found['result'][0]['name']) for found in map(json.loads, out.splitlines())],
+                         [(names[0], 'q'), (names[2], 'q')])
+        self.assertEqual(err, f'kestrelctl: 127.0.0.1:{two.port} closed the connection\n')
+
+    def test_a_list_of_one_is_shown_as_a_list(self):
+        with ScriptedServer([(b'dump_stats\r\n', OLD)]) as server:
+            code, out, err = self.listed('127.0.0.1\n', '--port', server.port, 'queues')
+        self.assertEqual((code, out.splitlines()[0], err), (0, b'== 127.0.0.1', ''))
+
+    def test_the_admin_port_of_a_list(self):
+        overview = [('GET /api/overview', http(404, b'no such command\n'))]
+        with ScriptedServer(overview) as listed, ScriptedServer(overview) as given:
+            code, _, err = self.listed(f'127.0.0.1:{listed.port}\n127.0.0.1', '--admin-port', given.port, 'connections')
+        self.assertEqual(code, 3)
+        self.assertEqual(re.findall(r'127.0.0.1:(\d+) has no', err), [str(listed.port), str(given.port)])
+
+    def test_lists_that_are_none(self):
+        for text, why in (('', 'FILE: no server is in it'), ('# a\n', 'FILE: no server is in it'),
+                          ('a\nb c\n', "FILE line 2: 'b c' is not host, host:port or host:port:memcache-port"),
+                          ('a:0\n', "FILE line 1: 'a:0' is not")):
+            code, out, err = self.listed(text, 'queues')
+            self.assertEqual((code, out), (2, b''))
+            self.assertIn('kestrelctl: --cluster ' + why, err)
+        ran = Run('--cluster', '/no/such', 'status')
+        self.assertEqual((ran.code, ran.err), (2, 'kestrelctl: --cluster /no/such: No such file or directory\n'))
+
+    def test_words(self):
+        self.assertEqual(Run('--cluster', '/dev/null', '--host', 'a', 'status').code, 2)
+        for where in ('', 'zk:', 'zk:host', 'zk:host:2181'):
+            with contextlib.redirect_stderr(io.StringIO()), self.assertRaises(SystemExit) as caught:
+                Run('--cluster', where, 'status')
+            self.assertEqual(caught.exception.code, 2)
+
+    def test_without_kazoo(self):
+        with mock.patch.dict('sys.modules', {'kestrel.tools.ctl.zookeeper': None, 'kazoo': None}):
+            ran = Run('--cluster', 'zk:/k', 'status')
+        self.assertEqual((ran.code, ran.err), (2, 'kestrelctl: --cluster zk: needs kazoo: apt install python3-kazoo, or '
+                                                  'pip install kazoo\n'))
+
+    def test_members(self):
+        point = {'host': '10.0.0.5', 'port': 22133}
+        other = {'host': '10.0.0.5', 'port': 2229}
+        for said in ({'serviceEndpoint': point, 'additionalEndpoints': {}, 'status': 'ALIVE'},
+                     {'serviceEndpoint': other, 'additionalEndpoints': {'thrift': other, 'memcache': point}, 'shard': 1},
+                     json.loads(member_data('10.0.0.5', {'memcache': 22133, 'text': 2222}))):
+            self.assertEqual(cluster.endpoint(json.dumps(said).encode()), ('10.0.0.5', 22133))
+        for data, why in ((member_data('10.0.0.5', {'thrift': 2229}), 'no memcache port'), (b'', 'not JSON'),
+                          (b'\x0c\x00\x01\xff', 'not JSON'), (b'[' * 100000, 'not JSON')):
+            with self.assertRaisesRegex(cluster.NoMember, why):
+                cluster.endpoint(data)
+        for said in ([], None, 5, {}, {'serviceEndpoint': None}, {'serviceEndpoint': {'host': 'a'}}, {'additionalEndpoints': [1]},
+                     {'serviceEndpoint': {'host': 5, 'port': 5}}, {'serviceEndpoint': {'host': 'a', 'port': True}},
+                     {'serviceEndpoint': {'host': 'a', 'port': 65536}}, {'serviceEndpoint': {'host': '', 'port': 1}}):
+            with self.subTest(said), self.assertRaisesRegex(cluster.NoMember, 'does not name its server|no memcache port'):
+                cluster.endpoint(json.dumps(said).encode())
 
 
 class ChangesTest(unittest.TestCase):
@@ -227,6 +306,30 @@ class ChangesTest(unittest.TestCase):
         self.assertEqual(ran.code, 1)
         self.assertIn('stays quiescent: another change is pending', ran.err)
         self.assertEqual(conversation('status', (b'status\r\n', b'FINE\r\n')).code, 3)
+
+    def test_server_sets(self):
+        """Shown if the admin port is that of this server, and tells."""
+        sets = {'state': 'member of read\x1b', 'reachable': True, 'refusal': None, 'joined': ['read'], 'new': 1}
+        told = {'state': 'member of read\x1b', 'reachable': True, 'refusal': None, 'joined': ['read']}
+        for answer, found, line in (
+                (http(200, {'pid': 7, 'server_sets': sets}), told, [b'server sets  member of read\\x1b']),
+                (http(200, {'pid': 7, 'server_sets': None}), None, []),
+                (http(200, {'pid': 8, 'server_sets': sets}), 'absent', []), (http(200, {'pid': 7}), 'absent', []),
+                (http(404, b'no such command\n'), 'absent', []), (b'', 'absent', [])):
+            for words in 'status', 'status --json':
+                with self.subTest(answer, words=words), ScriptedServer([('GET /api/overview', answer)]) as admin:
+                    ran = conversation(f'{words} --admin-port {admin.port}', (b'status\r\n', b'UP\r\n'), (
+                        b'stats\r\n', b'STAT pid 7\r\nSTAT uptime 1\r\nEND\r\n'))
+                    self.assertEqual((ran.code, ran.err), (0, ''))
+                    if 'json' in words:
+                        self.assertEqual(ran.json().get('server_sets', 'absent'), found)
+                    else:
+                        self.assertEqual(ran.out.splitlines()[7:], line)
+        with ScriptedServer([('GET /api/overview', http(200, {'pid': 7, 'server_sets': []}))]) as admin:
+            ran = conversation(f'status --admin-port {admin.port}', (b'status\r\n', b'UP\r\n'), (
+                b'stats\r\n', b'STAT pid 7\r\nEND\r\n'))
+        self.assertEqual(ran.code, 3)
+        self.assertIn('in a way that is not known here', ran.err)
 
     def test_reload(self):
         self.assertEqual(conversation('reload', (b'reload\r\n', b'Reloaded config.\r\n')).code, 0)

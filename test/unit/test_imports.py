@@ -28,7 +28,7 @@ LEVELS = [
 DOORS = {
     'socket': {'connection', 'passed_sockets', 'ports', 'notify', 'interfaces', 'tools.cluster.servers',
                'tools.ctl.wire', 'tools.sniff.command', 'load.dial'},
-    'kazoo': {'zookeeper'},
+    'kazoo': {'zookeeper', 'tools.ctl.zookeeper'},
     'time': {'clock'},
     'shutil': {'disk', 'tools.sniff.capture'},
     'dpkt': {'tools.sniff.packets'},

@@ -52,11 +52,14 @@ class ServerPage {
 
   async refresh(overview) {
     const {announced, in_force: inForce} = overview.status;
-    const key = announced + inForce;
+    const sets = overview.server_sets;
+    const key = announced + inForce + JSON.stringify(sets);
     if (this.status.dataset.key !== key) {
       this.status.dataset.key = key;
       this.status.replaceChildren(element("p", {}, "Status ", element("b", {}, announced),
         announced === inForce ? "" : " is announced; " + inForce + " is still in force"),
+      sets === null ? "" : element("p", {class: "sets troubles"}, "Server sets in ZooKeeper: ",
+        setsTrouble(sets) ? element("span", {class: "badge bad"}, sets.state) : sets.state),
       element("p", {class: "buttons"}, TOKEN ? [...["Up", "WriteAvoid", "ReadOnly", "Quiescent"].filter(name => name !== announced).map(name =>
         element("button", {type: "button", click: () => this.change(name)}, "Set " + name + "\u2026")),
       element("button", {type: "button", click: () => this.reload()}, "Reload configuration\u2026")] : []));
@@ -98,6 +101,9 @@ class UnknownPage {
 
   async refresh() {}
 }
+
+// Clients that look for servers in ZooKeeper may not find this one, or find it when they should not.
+const setsTrouble = sets => sets !== null && (!sets.reachable || sets.refusal !== null);
 
 let page, timer, running = false, again = false, failures = 0;
 
@@ -165,9 +171,10 @@ function showState(overview, error) {
   }
   document.body.classList.remove("stale");
   const {announced, in_force: inForce} = overview.status;
-  state.className = "badge " + (overview.not_ready ? "bad" : announced === "Up" ? "good" : "warn");
+  const trouble = overview.not_ready || (setsTrouble(overview.server_sets) ? overview.server_sets.state : "");
+  state.className = "badge " + (overview.not_ready ? "bad" : announced === "Up" && !trouble ? "good" : "warn");
   setText(state, announced === inForce ? announced : announced + " announced, " + inForce + " in force");
-  state.title = overview.not_ready || "";
+  state.title = trouble;
   setText(document.getElementById("footnote"), "kestrel " + overview.version + ", up for " + duration(overview.uptime_ms) + ". " +
     (overview.read_only ? "The admin port is read-only: nothing can be changed here." : TOKEN ? "" :
       "Nothing can be changed here: open the page by the address of the server, or add its name to allowed_hosts in [admin]."));

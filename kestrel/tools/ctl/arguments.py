@@ -22,7 +22,7 @@ def parser():
         description='Look at a running kestrel, move what it holds, and change it. Exit code 0: done; 1: refused, or '
         'not all of it done; 2: wrong use; 3: no server that answers as one; 4: nothing there; 130: interrupted.')
     made.add_argument('--version', action='version', version='kestrelctl %s' % __version__)
-    made.set_defaults(host=None, port=PORT, admin_port=ADMIN_PORT, timeout=10.0, json=False, yes=False)
+    made.set_defaults(host=None, cluster=None, port=PORT, admin_port=ADMIN_PORT, timeout=10.0, json=False, yes=False)
     commands = made.add_subparsers(dest='command', metavar='COMMAND', required=True)
     _add_looking(commands)
     _add_items(commands)
@@ -35,6 +35,8 @@ def _common():
     """What may stand before the command or behind it."""
     common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     common.add_argument('--host', action='append', help='the server (%s); several, for commands that only look' % HOST)
+    common.add_argument('--cluster', type=_cluster, metavar='FILE|zk:PATH', help='for commands that only look: all servers '
+                        'in a list as kcluster has it, or in a server set in ZooKeeper, zk:[HOST:PORT]/PATH')
     common.add_argument('--port', type=_port, help='its memcache port (%d)' % PORT)
     common.add_argument('--admin-port', type=_port, help='its admin port (%d)' % ADMIN_PORT)
     common.add_argument('--timeout', type=_seconds, metavar='S', help='seconds that an answer may take (10)')
@@ -161,6 +163,13 @@ def server(text):
     if not match:
         raise argparse.ArgumentTypeError('HOST, HOST:PORT or [ADDRESS]:PORT, not %r' % text)
     return match[1] or match[3] or match[5], _port(match[2] or match[4] or str(PORT))
+
+
+def _cluster(text):
+    """FILE or zk:[HOST[:PORT][,...]]/PATH"""
+    if not text or text.startswith('zk:') and not re.fullmatch('zk:[^/]*/.*', text):
+        raise argparse.ArgumentTypeError('FILE, zk:/PATH or zk:HOST:PORT/PATH, not %r' % text)
+    return text
 
 
 def _bounded(convert, low, high, what):

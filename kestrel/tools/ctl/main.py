@@ -6,7 +6,8 @@ import signal
 import sys
 
 from kestrel.clock import Clock
-from kestrel.tools.ctl import api, arguments, items, letters, moving, queues, server, top
+from kestrel.tools.cluster.servers import Server
+from kestrel.tools.ctl import api, arguments, cluster, items, letters, moving, queues, server, top
 from kestrel.tools.ctl.context import Context
 from kestrel.tools.ctl.failures import DONE, INTERRUPTED, REFUSED, WRONG_USE, Ended, Failed
 from kestrel.tools.ctl.screen import Screen
@@ -50,24 +51,51 @@ def run(words, screen, clock=None):
     screen.as_json = options.json
     clock = clock or Clock()
     hosts = options.host or [arguments.HOST]
-    if len(hosts) > 1 and (options.command not in SEVERAL or options.command == 'status' and options.new):
+    servers = [Server(host, host, options.admin_port, options.port) for host in hosts]
+    code = DONE
+    if (len(hosts) > 1 or options.cluster) and (options.command not in SEVERAL or options.command == 'status' and options.new):
         screen.say('kestrelctl: %s is for one server: name one --host' % options.command)
         return WRONG_USE
-    code = DONE
-    for options.host in hosts:
-        if len(hosts) > 1:
-            screen.begin(options.host)
+    if options.cluster:
+        if options.host:
+            screen.say('kestrelctl: --cluster or --host, not both')
+            return WRONG_USE
+        servers, code = _in_cluster(options, screen)
+    for server in servers:
+        if len(servers) > 1 or options.cluster:
+            screen.begin(server.name)
+        options.host, options.admin_port, options.port = server.host, server.port, server.memcache_port
         code = max(code, _run_on(Context(options, screen, clock)))
         if code > 128:
             break
     return code
 
 
+def _in_cluster(options, screen):
+    """-> [Server], exit code"""
+    found = []
+
+    def find():
+        servers, whole = cluster.find(options.cluster, options, lambda line: screen.say('kestrelctl: ' + line))
+        found.extend(servers)
+        if not whole:
+            raise Failed('')
+    code = _ending(screen, find)
+    return found, code
+
+
 def _run_on(context):
     """One server; -> exit code."""
-    options, screen = context.options, context.screen
     try:
-        COMMANDS[options.command](context, options)
+        return _ending(context.screen, lambda: COMMANDS[context.options.command](context, context.options))
+    finally:
+        context.close()
+
+
+def _ending(screen, work):
+    """Do it; -> exit code."""
+    try:
+        work()
         screen.flush()
         return DONE
     except Failed as error:
@@ -84,5 +112,3 @@ def _run_on(context):
         # of standard input and output: those of connections are Failed
         screen.say('kestrelctl: %s' % (error.strerror or error))
         return REFUSED
-    finally:
-        context.close()

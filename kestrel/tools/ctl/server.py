@@ -1,6 +1,6 @@
 """status, reload, shutdown and wait-ready: the server as a whole."""
 
-from kestrel.tools.ctl.admin_port import said
+from kestrel.tools.ctl.admin_port import reading, said, shown
 from kestrel.tools.ctl.failures import Failed, NothingThere
 from kestrel.tools.ctl.screen import pairs, size, span
 from kestrel.tools.ctl.wire import number, server_stats
@@ -25,11 +25,32 @@ def status(context, options):
     figures = {key: number(stats, key) for key in (
         'uptime', 'curr_items', 'bytes', 'curr_connections', 'total_items', 'total_connections')}
     version = stats.get('version', '?')
+    found, lines = _server_sets(context, stats.get('pid'))
     context.screen.result(
-        {'server': wire.where, 'status': now, 'version': version, **figures},
+        {'server': wire.where, 'status': now, 'version': version, **figures, **found},
         *pairs([('server', wire.where), ('status', now), ('version', version),
                 ('up for', span(figures['uptime'] * 1000)), ('items', figures['curr_items']),
-                ('bytes', size(figures['bytes'])), ('connections', figures['curr_connections'])]))
+                ('bytes', size(figures['bytes'])), ('connections', figures['curr_connections']), *lines]))
+
+
+def _server_sets(context, pid):
+    """What the admin port says of ZooKeeper. -> dict for JSON, lines for people; both empty if there is nothing to say.
+
+    No admin port, that of another server and that of Kestrel 2.4 say nothing; the rest of the status does not need it.
+    """
+    try:
+        admin = context.admin()
+        overview = admin.get('/api/overview')
+    except Failed:
+        return {}, []
+    if str(overview.get('pid')) != pid or 'server_sets' not in overview:
+        return {}, []
+    with reading(admin.where, 'its server sets'):
+        sets = overview['server_sets']
+        if sets is None:
+            return {'server_sets': None}, []
+        return {'server_sets': {key: sets[key] for key in ('state', 'reachable', 'refusal', 'joined')}}, [
+            ('server sets', shown(sets['state']))]
 
 
 def announced(wire):
