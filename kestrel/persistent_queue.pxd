@@ -12,6 +12,7 @@ cdef long long SLICE
 cdef long long NO_WAY
 cdef long long LATER
 cdef Py_ssize_t JOINED
+cdef long long ADDX_HEAD
 
 
 cdef class PersistentQueue(QueueItems):
@@ -42,9 +43,10 @@ cdef class PersistentQueue(QueueItems):
     @cython.locals(size=Py_ssize_t, now='long long', latest='long long', discarded='long long', item=Item,
                    journal=Journal, file=AppendFile, offset='long long')
     cpdef put(self, bytes data, unsigned int flags, long long expiry, bint durable)
-    @cython.locals(size=Py_ssize_t, now='long long', room='long long', total='long long', limit='long long',
+    @cython.locals(size=Py_ssize_t, now='long long', room='long long', total='long long', limit='long long', unchecked='long long',
                    items=list, item=Item, journal=Journal, file=AppendFile, word=bytes)
     cpdef put_many(self, list data, long long expiry)
+    cdef long long _until_next_look(self) except -1
     @cython.locals(stats=QueueStats)
     cdef _enter(self, Item item, long long size)
     cpdef wake(self, long long count)

@@ -19,6 +19,7 @@ from kestrel.queue_items import QueueItems
 SLICE = 1000                # items a sweep takes in one step (D37), and a put that discards
 UNLIMITED = 9223372036854775807
 JOINED = 16384              # bytes: items from here on are written one by one, which spares a copy
+ADDX_HEAD = 21              # bytes that a record has besides the data (spec journal 1)
 # What ``_heads_in_the_way`` says besides their number.
 NO_WAY = -1
 LATER = -3
@@ -177,16 +178,18 @@ class PersistentQueue(QueueItems):
             if self.bytes + self.tail_bytes >= self.max_memory_size and self.reader is None:
                 self._begin_read_behind()
         items = []
+        unchecked = self._until_next_look()
         room = self.max_items - self.count - len(self.tail)
         total = self.bytes + self.tail_bytes
         limit = self.max_size if self.reader is not None else min(self.max_size, self.max_memory_size)
         for word in data:
             size = len(word)
-            if size > self.max_item_size or size >= JOINED or room <= 0 or total >= limit:
+            if size > self.max_item_size or size >= JOINED or room <= 0 or total >= limit or unchecked < 0:
                 break
             items.append(Item(word, now, expiry))
             room -= 1
             total += size
+            unchecked -= ADDX_HEAD + size
         if not items:
             return 0, None
         commit = None
@@ -202,6 +205,20 @@ class PersistentQueue(QueueItems):
         for item in items:
             self._enter(item, len(item.data))
         return len(items), commit
+
+    def _until_next_look(self):
+        """How many bytes the journal may grow by before its size is to be looked at anew: each put looks (D13). When it is
+        larger than a limit now, the look that has just been makes do."""
+        if self.journal is None:
+            return UNLIMITED
+        settings = self.settings
+        room = UNLIMITED
+        if self.journal.size <= settings.max_memory_size:
+            room = settings.max_memory_size - self.journal.size
+        total = self.journal.total()
+        if total <= settings.max_journal_size:
+            room = min(room, settings.max_journal_size - total)
+        return room
 
     def _enter(self, item, size):
         """An item is in the queue now. ``item`` is None if it is left on disk."""

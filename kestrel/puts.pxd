@@ -26,7 +26,8 @@ cdef class Puts(Access):
     @cython.locals(commits=list)
     cpdef put_many(self, bytes name, list items, long long expiry)
     @cython.locals(collection=QueueCollection, clock=Clock, queue=PersistentQueue, routed=bint, data=bytes,
-                   began=double, stored='long long')
+                   began=double, stored='long long',
+                   count='long long')
     cdef _put_some(self, bytes name, list items, long long expiry, list commits)
     @cython.locals(collection=QueueCollection, clock=Clock, queue=PersistentQueue, began=double, stored='long long',
                    count='long long')
@@ -36,7 +37,8 @@ cdef class Puts(Access):
     @cython.locals(stats=ServerStats, queue=PersistentQueue, answers=list, commits=list, began=double,
                    done=Py_ssize_t, count='long long')
     cpdef list put_together(self, bytes name, list items)
-    cdef tuple _put_next(self, PersistentQueue queue, list items, long long expiry)
+    @cython.locals(count='long long')
+    cdef tuple _put_next(self, PersistentQueue queue, list items, long long expiry, list commits)
     @cython.locals(stats=ServerStats, spent='long long')
     cdef _count_puts(self, PersistentQueue queue, double began, long long count)
     cpdef wait_for_all(self, list commits, error)

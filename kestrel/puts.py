@@ -73,7 +73,7 @@ class Puts(Access):
         return stored
 
     def _put_some(self, name, items, expiry, commits):
-        """As ``put_many``, without a wait. ``commits`` gets [Commit, queue for the time of the put, when it began]."""
+        """As ``put_many``. ``commits`` gets (Commit, queue for the time of the put, when it began)."""
         collection = self.collection
         clock = self.clock
         routed = name in collection.routed
@@ -93,15 +93,14 @@ class Puts(Access):
             self.stats.cmd_set += 1
             if self.services.stopping:
                 continue
-            answer = queue.put(data, 0, expiry, False)
-            if answer is None:
-                answer = self._put_in_steps(queue, data, 0, expiry, False)
-            if answer is True:
+            count, commit = self._put_next(queue, [data], expiry, commits)
+            if count == 0:
+                continue
+            stored += 1
+            if commit is None:
                 self._count_put(queue, began, 1)
-                stored += 1
-            elif answer is not False:
-                commits.append((answer, queue, began))
-                stored += 1
+            else:
+                commits.append((commit, queue, began))
         return stored
 
     def put_until_refused(self, name, items, expiry, commits):
@@ -130,7 +129,7 @@ class Puts(Access):
             if self.services.stopping:
                 break
             began = clock.monotonic()
-            count, commit = self._put_next(queue, items[stored:] if stored else items, expiry)
+            count, commit = self._put_next(queue, items[stored:] if stored else items, expiry, commits)
             if count == 0:
                 break
             stored += count
@@ -162,7 +161,7 @@ class Puts(Access):
             done = len(answers)
             began = self.clock.monotonic()
             try:
-                count, commit = self._put_next(queue, items[done:] if done else items, 0)
+                count, commit = self._put_next(queue, items[done:] if done else items, 0, commits)
             except JournalError as error:
                 stats.cmd_set += 1
                 answers.append(error)
@@ -184,13 +183,19 @@ class Puts(Access):
                 answers[first:first + count] = [JournalError(commit.error.why, commit.error.full)] * count
         return answers
 
-    def _put_next(self, queue, items, expiry):
-        """As PersistentQueue.put_many, but it comes back as often as that takes."""
-        count, commit = queue.put_many(items, expiry)
-        while count < 0:
-            self.connection.pause()
+    def _put_next(self, queue, items, expiry, commits):
+        """As PersistentQueue.put_many, but it comes back as often as that takes. ``commits``: of the puts to that queue before
+        these, each a tuple that begins with the Commit. Until it is done they count for the limits and cannot be
+        discarded: what is refused is tried again then, as if each had been answered before the next came.
+        """
+        while True:
             count, commit = queue.put_many(items, expiry)
-        return count, commit
+            if count < 0:
+                self.connection.pause()
+            elif count == 0 and commits and not commits[-1][0].done:
+                self.connection.wait_for(commits[-1][0])
+            else:
+                return count, commit
 
     def _put_to_several(self, name, data, flags, expiry, durable, began):
         """A put to a fanout parent or an alias. -> false if the parent, or a destination of the alias, refuses it.

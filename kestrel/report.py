@@ -133,10 +133,11 @@ def _encode(pairs):
     return [(key.encode('ascii'), str(value).encode('latin-1', 'replace')) for key, value in pairs]
 
 
-def memory_limit():
-    """Bytes of memory this process may use: that of its control group, else the machine's (D52)."""
+def memory_limit(groups='/proc/self/cgroup', tree='/sys/fs/cgroup'):
+    """Bytes of memory this process may use: the least limit of its control groups and those they are in, such as MemoryMax
+    of its unit, or the machine's memory (D52)."""
     limits = [os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')]
-    for path in ('/sys/fs/cgroup/memory.max', '/sys/fs/cgroup/memory/memory.limit_in_bytes'):
+    for path in _limit_files(groups, tree):
         try:
             with open(path) as file:
                 word = file.read().strip()
@@ -145,3 +146,25 @@ def memory_limit():
         if word.isdigit():
             limits.append(int(word))
     return min(limits)
+
+
+def _limit_files(groups, tree):
+    """Yield the files in which a limit may stand, of control groups of both versions."""
+    try:
+        with open(groups) as file:
+            lines = file.read().splitlines()
+    except OSError:
+        lines = []
+    # the last two: in a container ``tree`` is its own, and may not have what ``groups`` says
+    for line in [*lines, '0::/', '0:memory:/']:
+        _, controllers, path = line.split(':', 2)
+        if controllers == '':
+            form = tree + '%s/memory.max'
+        elif 'memory' in controllers.split(','):
+            form = tree + '/memory%s/memory.limit_in_bytes'
+        else:
+            continue
+        yield form % path.rstrip('/')
+        while path.rpartition('/')[0]:
+            path = path.rpartition('/')[0]
+            yield form % path

@@ -198,6 +198,28 @@ class RotationTest(CompactedTest):
         self.assertEqual(self.queue.stats.journal_rotations, 1)
         self.assertEqual(sum(self.queue.stats.journal_rotation_usec.counts()), 1)
 
+    def test_items_that_are_put_together_make_the_same_files(self):
+        # spec journal 8, D13: the check is made before each put
+        sizes = []
+        for together in (1, 7, 40):
+            self.begin(max_memory_size=200, max_journal_size=900)
+            left = [b'%03d' % number for number in range(40)]
+            while left:
+                left = left[self.queue.put_many(left[:together], 0)[0]:]
+            sizes.append([len(self.read(name)) for name in self.files()])
+            self.assertGreater(self.queue.stats.journal_rotations, 2)
+            self.check_start()
+            self.queue.delete()
+            self.settle()
+        self.assertEqual(sizes, sizes[:1] * 3)
+
+    def test_items_that_are_put_together_are_rewritten_for_as_soon(self):
+        self.begin(max_journal_size=100)
+        self.assertEqual(self.queue.put_many([b'2'] * 10, 0), (5, None), '22 bytes each: the sixth put has to look')
+        self.assertFalse(self.compactor.rewriting)
+        self.queue.put_many([b'2'] * 5, 0)
+        self.assertTrue(self.compactor.rewriting)
+
     def test_names_are_times_but_later_than_all_before(self):
         self.begin()
         self.put(b'one')

@@ -5,6 +5,8 @@ import unittest
 
 from kestrel import report
 from kestrel.errors import JournalError
+from kestrel.handlers.memcache import MemcacheHandler
+from kestrel.handlers.text import TextHandler
 from kestrel.journal.sync import Commit
 from kestrel.protocol.memcache import MemcacheParser
 from support.fakes import FakeConfig, World
@@ -76,12 +78,13 @@ class PutTogetherTest(unittest.TestCase):
 
     def compare(self, dice):
         requests = [self.request(dice) for _ in range(dice.randrange(2, 30))]
-        queues = {'small': {'max_items': 3}, 'tiny': {'max_item_size': 2},
-                  'rolling': {'max_items': 2, 'discard_old_when_full': True}, 'parent': {}, 'parent+child': {}}
+        queues = {b'small': {'max_items': 3}, b'tiny': {'max_item_size': 2},
+                  b'rolling': {'max_items': 2, 'discard_old_when_full': True}, b'parent': {}, b'parent+child': {}}
         found = []
         for pieces in (requests, [b''.join(requests)]):
             world = self.world_of(FakeConfig(queues=queues))
             journals = [world.journaled(name) for name in (b'q', b'small', b'tiny', b'rolling')]
+            world.collection.need(b'parent+child')
             client = world.client()
             replies = b''.join([client.ask(piece) for piece in pieces if client.open])
             found.append((replies, client.open, [journal.line() for journal in journals],
@@ -133,6 +136,23 @@ class PutTogetherTest(unittest.TestCase):
             self.assertEqual((ended, client.connection.replies()), ([True], reply * 2))
         self.assertEqual(world.items(), [b'1', b'2'])
         self.assertEqual((world.stats.cmd_set, world.stats.total_items), (4, 2))
+
+    def test_what_is_refused_is_tried_again_when_those_before_it_are_in(self):
+        # memcache 1: one after the other. What waits for its fsync counts for the limits and cannot be discarded yet
+        for handler, request, reply in (
+                (MemcacheHandler, a_set(b'1') + a_set(b'2') + a_set(b'3'), STORED * 3),
+                (TextHandler, b'put q:\n1\n2\n3\n\n', b'+3\n')):
+            world = self.world_of(FakeConfig(queues={b'q': {'max_items': 2, 'discard_old_when_full': True}}),
+                                  max_buffered_requests=1000)
+            journal = world.journaled()
+            client = world.client(handler)
+            journal.next_commit = Commit()
+            ended = client.begin(request)
+            self.assertEqual((ended, [put.item.data for put in world.queue().tail]), ([], [b'1', b'2']))
+            journal.end_commit()
+            self.assertEqual((ended, client.connection.replies()), ([True], reply))
+            self.assertEqual((world.items(), world.queue().stats.discarded), ([b'2', b'3'], 1))
+            self.assertEqual((world.stats.cmd_set, world.stats.total_items), (3, 3))
 
     def test_others_get_their_turn_as_often(self):
         world = self.world_of()

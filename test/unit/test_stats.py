@@ -1,8 +1,12 @@
 """Histograms and counters (spec admin 5 and 7)."""
 
+import os
+import pathlib
+import tempfile
 import tracemalloc
 import unittest
 
+from kestrel.report import memory_limit
 from kestrel.stats import (
     BUCKETS, LARGEST, NARROW, TABLED, THRESHOLDS, Histogram, QueueStats, ServerStats, TransportStats)
 
@@ -157,3 +161,40 @@ class CountersTest(unittest.TestCase):
             stats.count_fsync_error(name)
         self.assertEqual(stats.fsync_errors, {'OSError': 2, 'TimeoutError': 1})
         self.assertEqual(ServerStats().fsync_errors, {})
+
+
+class MemoryLimitTest(unittest.TestCase):
+    """D52: the memory that the process may use, by a control group or because there is no more."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+        self.groups = self.folder / 'groups'
+
+    def limit(self, groups, files):
+        self.groups.write_text(groups)
+        for path, text in files.items():
+            path = self.folder / path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        return memory_limit(str(self.groups), str(self.folder))
+
+    def test_of_the_group_and_those_it_is_in(self):
+        service = 'system.slice/kestrel.service/memory.max'
+        for own, above, limit in (('5000\n', 'max\n', 5000), ('5000\n', '4000\n', 4000), ('max\n', '4000\n', 4000)):
+            self.assertEqual(self.limit('0::/system.slice/kestrel.service\n',
+                                        {service: own, 'system.slice/memory.max': above}), limit)
+
+    def test_version_1(self):
+        self.assertEqual(self.limit('9:cpu:/a\n4:hugetlb,memory:/a/b\n0::/\n', {
+            'memory/a/b/memory.limit_in_bytes': '9223372036854771712\n', 'memory/a/memory.limit_in_bytes': '7000\n'}), 7000)
+
+    def test_of_a_container(self):
+        self.assertEqual(self.limit('0::/\n', {'memory.max': '6000\n'}), 6000)
+        self.assertEqual(self.limit('4:memory:/docker/1\n', {'memory/memory.limit_in_bytes': '3000\n'}), 3000)
+
+    def test_of_the_machine(self):
+        machine = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+        self.assertEqual(self.limit('0::/a\n', {'a/memory.max': 'max\n'}), machine)
+        self.assertEqual(memory_limit('/no/such/file', str(self.folder)), machine)
