@@ -83,8 +83,9 @@ class Api:
         return {
             'version': __version__, 'pid': os.getpid(), 'now_ms': self._clock.now_ms(), 'uptime_ms': int(uptime * 1000),
             'status': {'announced': status.announced.name, 'in_force': status.in_force.name},
-            'server_sets': _server_sets(self._control.server_sets), 'not_ready': why_not_ready(self._control), 'reads_blocked': services.reads_blocked,
-            'writes_blocked': services.writes_blocked, 'read_only': self._settings.read_only,
+            'server_sets': _server_sets(self._control.server_sets), 'not_ready': why_not_ready(self._control),
+            'reads_blocked': services.reads_blocked, 'writes_blocked': services.writes_blocked,
+            'read_only': self._settings.read_only,
             'connections': stats.connections, 'totals': self._surveyor.survey().totals,
             'counters': {name: getattr(stats, name) for name in TOTALS},
             'fsync_errors': sum(stats.fsync_errors.values()), 'process': process_gauges(services),
