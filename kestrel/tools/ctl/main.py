@@ -54,9 +54,12 @@ def run(words, screen, clock=None):
         screen.say('kestrelctl: %s is for one server: name one --host' % options.command)
         return WRONG_USE
     code = DONE
-    for options.host in hosts:
+    ports = options.port, options.admin_port
+    for name in hosts:
+        options.host, named = arguments.instance(name)
+        options.port, options.admin_port = *named, *ports[len(named):]
         if len(hosts) > 1:
-            screen.begin(options.host)
+            screen.begin(name)
         code = max(code, _run_on(Context(options, screen, clock)))
         if code > 128:
             break
