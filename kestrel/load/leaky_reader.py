@@ -98,7 +98,7 @@ class LeakyConsumer(Client):
         self._number = number_of(item)
         self._id = self.dialect.ids[0]
         self._tally.got += 1
-        self._tally.last_at = now
+        self._tally.last_at = self._tally.got_at = now
         self._owner.tell('%sopen %016x = %08x' % (self._reading.label, self._id, self._number))
         if self._leaks():
             return self._next(now)

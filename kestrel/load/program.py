@@ -148,7 +148,8 @@ class Program:
         """If there are several servers, a line of each: how far it came, and when it had its last item."""
         if len(self.targets) > 1:
             for target in self.targets:
-                done, msec = getattr(target.tally, figure), self.msec_until(target.tally.last_at)
+                tally = target.tally
+                done, msec = getattr(tally, figure), self.msec_until(tally.got_at if figure == 'got' else tally.last_at)
                 each = ' (%s usec/%s throughput)' % (usec_each(msec, done), word) if done else ''
                 self.say('%s%d items in %d msec%s.' % (target.label, done, msec, each))
 

@@ -285,11 +285,13 @@ class RealServerTest(LoadTest):
                 self.assertLessEqual(int(done[1]), self.items('int'))
                 self.assertGreaterEqual(int(done[1]), self.items('int') - 5, 'one that was not answered for each client')
 
-    def test_a_server_that_is_killed_in_the_middle(self):
+    def test_a_server_that_is_killed_in_the_middle_and_starts_again(self):
+        """The connections are gone: what was done until then is said."""
         with Server(CONFIG) as server:
             process = self.command('flood', '-p', server.port, '-n', 10000000, '-q', 'k')
             self.wait_for_items(server, b'k', 200)
             server.kill9()
+            server.start()
             out, err = process.communicate(timeout=20)
         self.assertEqual(process.returncode, 1)
         self.assertRegex(out, r'\nEnded early: put \d+ of 10000000 and got \d+ of 10000000 items in \d+ msec\.\n')
@@ -502,7 +504,7 @@ class BadServerTest(LoadTest):
         self.addCleanup(lease.release)
         with odd_server() as good, mock.patch.object(program.Dial, 'connect', dial_for(0.05)):
             code, out, err = self.run_program(PutMany, '-h', '127.0.0.1:%d,127.0.0.1:%d' % (
-                good.server_address[1], lease.port), '-F')
+                good.server_address[1], lease.port), '-n', 1, '-c', 1, '-F')
         self.assertEqual(code, 1)
         self.assertRegex(err, rf'^kestrel-put-many: cannot connect to 127\.0\.0\.1:{lease.port}: Connection refused')
 

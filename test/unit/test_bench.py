@@ -52,13 +52,17 @@ class Arguments(unittest.TestCase):
             with self.subTest(arguments):
                 self.assertIn(word, self.refused(*arguments))
 
-    def test_those_of_soak_and_profile(self):
+    def test_those_of_the_other_programs(self):
         tree = str(CHECKOUT)
         for program, arguments, word in (
                 ('soak', ('/nowhere',), '/nowhere'), ('soak', (tree, '--minutes', '0'), '--minutes'),
                 ('soak', (tree, '--minutes', 'x'), '--minutes'), ('soak', (tree, '--minutes', '1441'), '--minutes'),
                 ('soak', (tree, '--minutes', 'nan'), '--minutes'), ('soak', (tree, '--step', '0.5'), '--step'),
                 ('soak', (tree, '--step', '61'), '--step'), ('soak', (), 'tree'),
+                ('loadtest', ('--tree', '/nowhere'), '/nowhere'), ('loadtest', (), '--tree'),
+                ('loadtest', ('--tree', tree, '--port', '0'), '--port 0'),
+                ('loadtest', ('--tree', tree, '--thrift-port', 'x'), '--thrift-port x'),
+                ('drive', ('--tree', '/nowhere'), '/nowhere'), ('drive', ('--tree', tree, '--rounds', '0'), '--rounds'),
                 ('flame', ('/nowhere',), '/nowhere'), ('flame', (tree, '--seconds', '0'), '--seconds'),
                 ('flame', (tree, '--spy', '/nowhere/py-spy'), 'pip install py-spy')):
             with self.subTest(program, arguments=arguments):
