@@ -34,13 +34,16 @@ STEP_SECONDS = 10
 FULL_MINUTES = 20           # what the issue is judged by; fewer show that it runs
 FEWEST_STEPS = 6            # a third has two
 RATES = {'work': 1000, 'backlog': 400, 'batches': 400}     # items put, and as many fetched, a second
-BATCHES_WAITING = 10        # of the queue that is always behind
+BATCHES_WAITING = 4         # of the queue that is always behind
 ODD = 100                   # items of each of the other kinds of work in a step
 REWRITTEN = 1500            # items of 1 KB put and fetched in a step, while ODD wait
 EXPIRES_SECONDS = 1
+OWN_SHARE = 0.15            # of a processor, of what compares items here
+PATIENCE = 120              # seconds that the clients of a step may take
 EXPIRED_SECONDS = 10        # within which what expires is where it should go
 
-SETTINGS = {'sync_journal': '100ms', 'max_memory_size': '2MB', 'max_journal_size': '8MB',
+# So small that every journal is rewritten or packed several times in each third.
+SETTINGS = {'sync_journal': '100ms', 'max_memory_size': '2MB', 'max_journal_size': '8MB', 'default_journal_size': '1MB',
             'min_journal_compact_delay': 'none'}
 SERVER = f'expiration_timer_frequency = {EXPIRES_SECONDS}s\n'
 SECTIONS = ('[queues]\n[[expiring]]\nexpire_to_queue = expired\n[[fan]]\n[[fan+a]]\n[[fan+b]]\n'
@@ -58,7 +61,7 @@ class Figure:
 
 
 FIGURES = {'memory': Figure('resident memory', 'MB', 1.05, 2), 'disk': Figure('disk space of the spool', 'MB', 1.10, 4),
-           'files': Figure('open files', '', 1.0, 4), 'p99': Figure('put until it is fetched, p99', 'ms', 1.25, 1)}
+           'files': Figure('open files', '', 1.0, 4), 'p99': Figure('put until it is fetched, p99', 'ms', 1.25, 2)}
 
 
 def say(text):
@@ -170,7 +173,7 @@ class Backlog:
         self._generator = generator
         self._server = server
         self._work = {'size': KB, 'seed': load.new_seed(), 'queue': 'backlog', 'connections': 10, 'count': count,
-                      'deadline': 600}
+                      'deadline': PATIENCE}
         self._put = self._taken = 0
         for _ in range(BATCHES_WAITING):
             generator.run(server, **self.next_put())
@@ -197,7 +200,7 @@ def batches_of(number, seconds):
     """Puts, and reads that open and confirm, or monitors with their confirms: in turn from step to step."""
     read = {'batch': 10} if number % 2 else {'confirm': True}
     work = {'size': KB, 'queue': 'batches', 'connections': 10, 'seed': load.new_seed(),
-            'count': int(RATES['batches'] * seconds / 2) // 10 * 10, 'deadline': 600}
+            'count': int(RATES['batches'] * seconds / 2) // 10 * 10, 'deadline': PATIENCE}
     return {**work, 'mode': 'put', 'rate': RATES['batches']}, {**work, **read, 'mode': 'get', 'rate': RATES['batches']}
 
 
@@ -208,7 +211,7 @@ def one_step(generator, server, backlog, odd, number, seconds):
         def beside(**options):
             return stack.enter_context(generator.beside(server, **options))
         work = beside(mode='flood', queue='work', rate=RATES['work'], count=int(RATES['work'] * seconds), size=KB,
-                      producers=4, consumers=4, block=1000, seed=load.new_seed(), deadline=600)
+                      producers=4, consumers=4, block=1000, seed=load.new_seed(), deadline=PATIENCE)
         running = [work, beside(**backlog.next_put(rate=RATES['backlog'])),
                    beside(**backlog.next_get(rate=RATES['backlog']))]
         putting = beside(**put)
@@ -236,9 +239,11 @@ def soak(generator, server, minutes, seconds, samples):
         one_step(generator, server, backlog, odd, 0, seconds)       # makes all that there is to make
         ends = time.monotonic() + minutes * 60
         while time.monotonic() < ends or len(samples) < FEWEST_STEPS:
+            watch = load.OthersWatch(server)
             p99 = one_step(generator, server, backlog, odd, len(samples) + 1, seconds)
+            others = watch.share()
             server.wait_quiet()         # until it has noticed that its clients are gone
-            samples.append(look(server, p99))
+            samples.append({**look(server, p99), 'others': others})
             backlog.check_behind()
             say('  step %d: %s' % (len(samples), describe(samples[-1])))
         odd.end()
@@ -302,7 +307,7 @@ def run(options, report, folder, generator):
     server = Kestrel('kestrel', os.path.join(folder, 'kestrel'), os.path.realpath(options.tree), options.python,
                      SETTINGS, server=SERVER, sections=SECTIONS)
     kind = 'compiled' if server.compiled_modules() else 'pure'
-    samples = report['samples'] = []
+    samples = report['samples']
     try:
         with contextlib.ExitStack() as stack:
             stack.callback(server.stop)
@@ -320,7 +325,7 @@ def main(arguments=None):
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     kept = os.path.join(CHECKOUT, 'build', 'bench')
     os.makedirs(kept, exist_ok=True)
-    report = new_report(options)
+    report = {**new_report(options), 'samples': []}
     path = os.path.join(kept, time.strftime('soak-%Y%m%d-%H%M%S.json'))
     say(f'{options.minutes:g} minutes in steps of {options.step:g} s')
     try:
@@ -334,6 +339,9 @@ def main(arguments=None):
             json.dump(report, file, indent=1)
     history.append(kept, report, os.path.basename(path))
     tables.print_report(report, say)
+    if report['samples']:
+        # this program is one of the others, and not idle
+        tables.warn_if_disturbed(median([sample['others'] for sample in report['samples']]) - OWN_SHARE, say)
     say(f'\nkept in {os.path.relpath(path)}')
     unmet = [one['name'] for one in report.get('size', {}).get('findings', ()) if not one['met']]
     if unmet:
