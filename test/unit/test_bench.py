@@ -166,6 +166,46 @@ class Servers(unittest.TestCase):
                 self.assertIn('usage: loadgen', done.stderr)
 
 
+class Starts(unittest.TestCase):
+    """Servers that are to be measured and cannot be."""
+
+    def start(self, *command, seconds=60, answer=60):
+        """-> what is said of a server that is this command and does not start."""
+        servers = module('servers')
+
+        class Odd(servers.Server):
+            def command(self):
+                return [word.replace('PORT', str(self.port)) for word in command]
+        with tempfile.TemporaryDirectory() as folder, unittest.mock.patch.multiple(
+                servers, START_SECONDS=seconds, ANSWER_SECONDS=answer):
+            server = Odd('odd', folder + '/odd')
+            self.addCleanup(server.stop)
+            with self.assertRaises(servers.BenchError) as raised:
+                server.start()
+            server.stop()
+        return str(raised.exception)
+
+    def listening(self, then):
+        return (sys.executable, '-c', 'import socket\nserver = socket.create_server(("127.0.0.1", PORT))\n'
+                'server.accept()\nconnection = server.accept()[0]\n' + then)
+
+    def test_it_ends_at_once(self):
+        self.assertRegex(self.start('sh', '-c', 'echo no room; exit 3'), '(?s)^odd ended with exit code 3.*no room')
+
+    def test_it_never_listens(self):
+        self.assertIn('odd does not listen after 0.05 s; its log is empty', self.start('sleep', '60', seconds=0.05))
+
+    def test_it_answers_wrongly_or_not_at_all(self):
+        self.assertIn("odd: wrong reply b'HTTP/1.1 400\\n' to b'version\\r\\n'",
+                      self.start(*self.listening('connection.sendall(b"HTTP/1.1 400\\n")\nserver.accept()')))
+        self.assertIn('was answered b\'\', then: timed out', self.start(*self.listening('server.accept()'), answer=0.1))
+
+    def test_what_is_not_installed_is_named(self):
+        with unittest.mock.patch.dict('os.environ', PATH='/nowhere'):
+            with self.assertRaisesRegex(module('servers').BenchError, 'memcached is not installed.*apt-get install memcached'):
+                module('bench').need_others()
+
+
 class Soak(unittest.TestCase):
     """What says whether a long run was flat, and the client that looks for lost items."""
 
