@@ -259,7 +259,7 @@ def describe(sample):
 def findings_of(samples, seconds):
     """A finding of each figure, with a chart of all steps; and whether the journals were made smaller at all."""
     third = len(samples) // 3
-    ticks = [f'{at * seconds / 60:.0f}' if at % max(len(samples) // 6, 1) == 0 else '' for at in range(len(samples))]
+    ticks = [f'{round(at * seconds / 60, 1):g}' if at % max(len(samples) // 6, 1) == 0 else '' for at in range(len(samples))]
     findings = []
     for name, figure in FIGURES.items():
         values = [sample[name] for sample in samples]
