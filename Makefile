@@ -17,6 +17,8 @@ BENCH ?=
 HOST ?=
 PORT ?= 22133
 THRIFT_PORT ?= 2229
+# make soak: how long, in minutes
+MINUTES ?= 20
 # make bench BASE=<commit>: this build in pairs with that of another commit, rows of speed only
 BASE ?=
 
@@ -30,7 +32,7 @@ TREE := build/tree-pypi/lib
 make_tree = $(1) setup.py -q build --parallel=2 --build-base=build/tree-$(2) --build-lib=build/tree-$(2)/lib \
             2>build/tree-$(2).log || { cat build/tree-$(2).log >&2; exit 1; }
 
-.PHONY: help run test test-rest test-long test-package bench profile loadtest build deb deb-src install thrift clean \
+.PHONY: help run test test-rest test-long test-package bench profile soak loadtest build deb deb-src install thrift clean \
         venv tree-pypi tree-debian base-tree
 
 help:
@@ -42,6 +44,7 @@ help:
 	@echo "make bench      speed and size, against memcached, redis and beanstalkd;"
 	@echo "                two builds, in pairs: make bench BASE=<commit>"
 	@echo "make profile    flame graphs of the server in build/bench/, by py-spy"
+	@echo "make soak       does a server that does everything at once stay as it is (MINUTES=$(MINUTES)), and lose nothing?"
 	@echo "make loadtest   the five load programs, beside the figures of Kestrel 2.4 (two minutes);"
 	@echo '                a server that runs already: make loadtest HOST=... PORT=$(PORT) THRIFT_PORT=$(THRIFT_PORT)'
 	@echo "make build      compile kestrel into $(TREE)"
@@ -89,6 +92,9 @@ profile: tree-pypi build/py-spy/bin/py-spy
 build/py-spy/bin/py-spy:
 	@$(PYTHON) -m venv build/py-spy
 	@build/py-spy/bin/python -m pip install --quiet --disable-pip-version-check py-spy
+
+soak: tree-pypi
+	@$(VENV)/bin/python test/bench/soak.py $(TREE) --minutes '$(MINUTES)'
 
 loadtest: tree-pypi
 	@$(VENV)/bin/python test/bench/loadtest.py --tree $(TREE) \

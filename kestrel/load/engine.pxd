@@ -25,7 +25,6 @@ cdef class Client:
 
 cdef class Engine:
     cdef readonly Clock clock
-    cdef public object dial
     cdef public bint stopping
     cdef double _reply_seconds
     cdef dict _clients

@@ -23,7 +23,7 @@ class Client:
     waits       a reply is missing
     doomed      the connection is cut when the reply has come, before it is read, and made anew
     background  the engine does not wait for its end
-    dial        makes its connection, None: the engine's
+    dial        makes its connection
     """
 
     def __init__(self, dialect, background=False):
@@ -59,12 +59,10 @@ class Engine:
     """Runs clients.
 
     stopping  true once ``stop`` was called
-    dial      makes the connections
     """
 
     def __init__(self, clock, reply_seconds=REPLY_SECONDS):
         self.clock = clock
-        self.dial = None
         self.stopping = False
         self._reply_seconds = reply_seconds
         self._clients = {}
@@ -138,7 +136,7 @@ class Engine:
 
     def _connect(self, client):
         try:
-            sock = (client.dial or self.dial).connect()
+            sock = client.dial.connect()
         except NoServer as error:
             if not client.background:
                 raise

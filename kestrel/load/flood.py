@@ -1,7 +1,7 @@
 """``kestrel-flood``: producers and consumers on one queue, as fast as they can (spec tools 5)."""
 
 from kestrel.load import program
-from kestrel.load.clients import Consumer, Producer, Tally
+from kestrel.load.clients import Consumer, Producer
 from kestrel.load.items import Items, Ledger
 from kestrel.load.options import Parser
 
@@ -42,37 +42,48 @@ class Flood(program.Program):
     def work(self):
         options = self.options
         queues = [self.queue]
+        servers = len(self.targets)
         write, read = self._write * options.producers, self._read * options.consumers
         items = Items(options.kilobytes * 1024, options.prefill + write)
         self.flush(queues)
         if options.prefill:
             self.say('prefill: %d items of %dkB' % (options.prefill, options.kilobytes))
-            tally = Tally()
-            self.go(tally, [Producer(tally, self.dialect(), items, queues, 0, options.prefill, options.burst)],
-                    lambda: 'prefill: %d of %d items' % (tally.put, options.prefill))
-            self.told_troubles(tally, 1)
+            clients = []
+            for target in self.targets:
+                clients += target.drive([Producer(target.begin(), self.dialect(), items, queues, 0, options.prefill,
+                                                  options.burst)])
+            self.go(clients, lambda: 'prefill: %d of %d items' % (self.sum('put'), options.prefill * servers))
+            self.told_troubles()
             if self.stopped:
                 return
         self.say('flood: producers=%d each sending %d items (in chunks of %d) of %dkB to %s' % (
             options.producers, self._write, options.burst, options.kilobytes, options.queue))
         self.say('flood: consumers=%d each reading %d items (in chunks of %d) from %s' % (
             options.consumers, self._read, options.burst, options.queue))
-        ledger = Ledger(items, options.prefill + write, self._write, options.prefill) if options.flush else None
-        tally = Tally()
-        clients = [Producer(tally, self.dialect(), items, queues, options.prefill + number * self._write, self._write,
-                            options.burst) for number in range(options.producers)]
-        clients += [Consumer(tally, self.dialect(), ledger, queues, self._read, options.burst,
-                             BLOCKING_MS if options.blocking else 0) for _ in range(options.consumers)]
-        msec = self.go(tally, clients, lambda: 'put %d of %d, got %d of %d items' % (tally.put, write, tally.got, read))
-        done = tally.put == write and tally.got == read
-        if done:
-            self.finished(msec, options.items * options.consumers, read, read, 'put')
+        clients = []
+        for target in self.targets:
+            clients += target.drive(self._clients(target, items, queues))
+        write, read = write * servers, read * servers
+        msec = self.go(clients, lambda: 'put %d of %d, got %d of %d items' % (
+            self.sum('put'), write, self.sum('got'), read))
+        if self.sum('put') == write and self.sum('got') == read:
+            self.finished(msec, options.items * options.consumers * servers, read, read, 'put')
         else:
             self.say('Ended early: put %d of %d and got %d of %d items in %d msec.' % (
-                tally.put, write, tally.got, read, msec))
-        self.say('Consumer(s) spun %d times in misses.' % tally.misses)
-        self.told_troubles(tally, len(clients))
-        self.check_items(ledger, 0 if self.engine.stopping or ledger is None else ledger.lost())
+                self.sum('put'), write, self.sum('got'), read, msec))
+        self.told_each('got', 'put')
+        self.say('Consumer(s) spun %d times in misses.' % self.sum('misses'))
+        self.told_troubles()
+        self.check_items(Ledger.lost)
+
+    def _clients(self, target, items, queues):
+        options, tally = self.options, target.begin()
+        total = options.prefill + self._write * options.producers
+        target.ledger = Ledger(items, total, self._write, options.prefill) if options.flush else None
+        clients = [Producer(tally, self.dialect(), items, queues, options.prefill + number * self._write, self._write,
+                            options.burst) for number in range(options.producers)]
+        return clients + [Consumer(tally, self.dialect(), target.ledger, queues, self._read, options.burst,
+                                   BLOCKING_MS if options.blocking else 0) for _ in range(options.consumers)]
 
 
 def rounded_up(count, step):

@@ -3,7 +3,7 @@
 import random
 
 from kestrel.load import program
-from kestrel.load.clients import Caller, Producer, Tally
+from kestrel.load.clients import Caller, Producer
 from kestrel.load.engine import Client
 from kestrel.load.options import Parser, share
 from kestrel.load.trouble import Trouble
@@ -46,10 +46,14 @@ class NamedProducer(Producer):
 
 
 class Reading:
-    """What all consumers have confirmed: ``confirmed`` in all of ``want``, ``seen`` which numbers."""
+    """What all consumers of a server have confirmed: ``confirmed`` in all of ``want``, ``seen`` which numbers.
 
-    def __init__(self, want):
+    label  before a line about them
+    """
+
+    def __init__(self, want, label):
         self.want = want
+        self.label = label
         self.confirmed = 0
         self.seen = bytearray(want)
 
@@ -94,8 +98,8 @@ class LeakyConsumer(Client):
         self._number = number_of(item)
         self._id = self.dialect.ids[0]
         self._tally.got += 1
-        self._tally.last_at = now
-        self._owner.tell('open %016x = %08x' % (self._id, self._number))
+        self._tally.last_at = self._tally.got_at = now
+        self._owner.tell('%sopen %016x = %08x' % (self._reading.label, self._id, self._number))
         if self._leaks():
             return self._next(now)
         self._state = self._confirmed
@@ -103,13 +107,13 @@ class LeakyConsumer(Client):
 
     def _confirmed(self, now):
         if self.dialect.value:      # else it was too late, and the item comes again
-            self._owner.tell('confirm %016x' % self._id)
             reading = self._reading
+            self._owner.tell('%sconfirm %016x' % (reading.label, self._id))
             reading.confirmed += 1
             if self._number < reading.want:
                 reading.seen[self._number] = 1
             if reading.confirmed % TOLD == 0:
-                self._owner.say('%d' % reading.confirmed)
+                self._owner.say('%s%d' % (reading.label, reading.confirmed))
         return self._next(now)
 
     def ended(self, trouble):
@@ -157,26 +161,36 @@ class LeakyReader(program.Program):
         self.say('leaky-reader: %d threads each sending %d items through %s' % (
             options.consumers, options.items, options.queue))
         self.flush([self.queue])
-        tally = Tally()
-        reading = Reading(options.items)
         generator = self.random()
-        clients = [LeakyConsumer(self, tally, self.dialect(), reading, self.queue,
-                                 lambda: generator.random() < options.drop) for _ in range(options.consumers)]
-        clients.append(NamedProducer(tally, self.dialect(), HexNumbers(), [self.queue], 0, options.items))
-        msec = self.go(tally, clients, lambda: 'confirmed %d of %d items' % (reading.confirmed, options.items))
-        self.finished(msec, options.items, reading.confirmed, options.items, 'put')
-        self.told_troubles(tally, len(clients))
-        self._told_missing(reading.missing())
+        readings, clients = [], []
+        for target in self.targets:
+            tally, reading = target.begin(), Reading(options.items, target.label)
+            readings.append(reading)
+            clients += target.drive([LeakyConsumer(self, tally, self.dialect(), reading, self.queue,
+                                                   lambda: generator.random() < options.drop)
+                                     for _ in range(options.consumers)])
+            clients += target.drive([NamedProducer(tally, self.dialect(), HexNumbers(), [self.queue], 0, options.items)])
+        total = options.items * len(self.targets)
 
-    def _told_missing(self, missing):
-        if not missing:
+        def confirmed():
+            return sum([reading.confirmed for reading in readings])
+
+        msec = self.go(clients, lambda: 'confirmed %d of %d items' % (confirmed(), total))
+        self.finished(msec, total, confirmed(), total, 'put')
+        self.told_each('got', 'put')
+        self.told_troubles()
+        self._told_missing(readings)
+
+    def _told_missing(self, readings):
+        leaky = [(reading, reading.missing()) for reading in readings if reading.missing()]
+        if not leaky:
             self.say('Completed all reads')
-            return
-        self.say('Missed the following items:')
-        for number in missing:
-            self.say('\t%08x' % number)
-        if not self.engine.stopping:
-            self.complain('%d items were not read' % len(missing))
+        for reading, missing in leaky:
+            self.say('%sMissed the following items:' % reading.label)
+            for number in missing:
+                self.say('\t%08x' % number)
+            if not self.engine.stopping:
+                self.complain('%s%d items were not read' % (reading.label, len(missing)))
 
 
 def main():

@@ -3,7 +3,7 @@
 import random
 
 from kestrel.load import program
-from kestrel.load.clients import PATIENCE, Producer, Tally
+from kestrel.load.clients import PATIENCE, Producer
 from kestrel.load.engine import Client
 from kestrel.load.items import Items, Ledger
 from kestrel.load.options import Parser, number
@@ -111,25 +111,31 @@ class ManyClients(program.Program):
     def work(self):
         options = self.options
         self.say('many-clients: %d items to %s using %d clients, kill rate %d%%, at %d msec/item' % (
-            options.items, options.host, options.clients, options.kill, options.msec))
+            options.items, options.host if len(self.targets) == 1 else self.where, options.clients, options.kill,
+            options.msec))
         self.flush([self.queue])
         items = Items(ITEM_BYTES, options.items)
-        # what a killed client had goes back, and others have gone past it
-        ledger = Ledger(items, options.items, options.items, ordered=not options.kill) if options.flush else None
-        tally = Tally()
         generator = self.random()
 
         def killed():
             return options.kill > 0 and generator.random() * 100 < options.kill
 
-        clients = [Waiter(tally, self.dialect(), ledger, self.queue, options.items,
-                          options.reliable or options.kill > 0, killed) for _ in range(options.clients)]
-        clients.append(SlowProducer(self.engine, options.msec / 1000, tally, self.dialect(), items, [self.queue], 0,
-                                    options.items))
-        msec = self.go(tally, clients, lambda: 'received %d of %d items' % (tally.got, options.items))
-        self.say('Received %d items in %d msec.' % (tally.got, msec))
-        self.told_troubles(tally, len(clients))
-        self.check_items(ledger, 0 if self.engine.stopping else options.items - ledger.came if ledger else 0)
+        clients = []
+        for target in self.targets:
+            tally = target.begin()
+            # what a killed client had goes back, and others have gone past it
+            target.ledger = Ledger(items, options.items, options.items, ordered=not options.kill) if options.flush else None
+            clients += target.drive([Waiter(tally, self.dialect(), target.ledger, self.queue, options.items,
+                                            options.reliable or options.kill > 0, killed)
+                                     for _ in range(options.clients)])
+            clients += target.drive([SlowProducer(self.engine, options.msec / 1000, tally, self.dialect(), items,
+                                                  [self.queue], 0, options.items)])
+        total = options.items * len(self.targets)
+        msec = self.go(clients, lambda: 'received %d of %d items' % (self.sum('got'), total))
+        self.say('Received %d items in %d msec.' % (self.sum('got'), msec))
+        self.told_each('got', 'put')
+        self.told_troubles()
+        self.check_items(Ledger.missing)
 
 
 def main():

@@ -2,6 +2,8 @@
 
 import argparse
 
+from kestrel.tools.options import server
+
 MEMCACHE_PORT = 22133
 THRIFT_PORT = 2229
 LARGEST = 2 ** 31 - 1
@@ -24,7 +26,9 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, name, about, queue, protocols=('memcache',)):
         super().__init__(prog=name, usage='%(prog)s [options]', description=about, add_help=False, allow_abbrev=False)
         self.add_argument('--help', action='store_true', help='print this, and end')
-        self.add_argument('-h', dest='host', metavar='HOST', default='localhost', help='server (%(default)s)')
+        self.add_argument('-h', dest='hosts', metavar='HOST', action='append',
+                          help='server (localhost), HOST or HOST:PORT; several, with commas between or with a -h for '
+                          'each: each gets all of this')
         ports = {'memcache': MEMCACHE_PORT, 'thrift': THRIFT_PORT}
         defaults = str(ports[protocols[0]])
         if len(protocols) > 1:
@@ -45,13 +49,27 @@ class Parser(argparse.ArgumentParser):
         self.add_argument('-' + letter, dest=name, action='store_true', help=text)
 
     def parse(self, arguments):
-        """-> the options. Raises Usage."""
+        """-> the options; ``servers``: list of (host, port). Raises Usage."""
         if '--help' in arguments:
             raise Usage(self.format_help())
         options = self.parse_args(arguments)
         if options.port is None:
             options.port = THRIFT_PORT if options.thrift else MEMCACHE_PORT
+        words = [word for words in options.hosts or ['localhost'] for word in words.split(',')]
+        options.host = ', '.join(words)
+        options.servers = [self._server(word, options.port) for word in words]
+        if len({*options.servers}) < len(options.servers):
+            self.error('-h %s: the same server twice' % options.host)
+        if options.monitor and options.thrift and len({host for host, _ in options.servers}) < len(options.servers):
+            self.error('-M asks port %d of each host, which is one server of several here' % MEMCACHE_PORT)
         return options
+
+    def _server(self, word, port):
+        try:
+            host, ports = server(word)
+        except argparse.ArgumentTypeError as error:
+            self.error('-h: %s' % error)
+        return host, (ports or [port])[0]
 
     def error(self, message):
         raise Usage(self.format_help(), message)

@@ -1,7 +1,7 @@
 """``kestrel-packing``: a queue that stays long is written and read at once, again and again (spec tools 5, D59)."""
 
 from kestrel.load import program
-from kestrel.load.clients import Consumer, Producer, Tally
+from kestrel.load.clients import Consumer, Producer
 from kestrel.load.items import Items, Ledger
 from kestrel.load.options import Parser
 
@@ -31,8 +31,9 @@ class Packing(program.Program):
         self.flush([self.queue])
         total = options.items * (options.cycles + 1)
         self._items = Items(options.kilobytes * 1024, total)
-        self._ledger = Ledger(self._items, total, total)
-        self._latest = {}
+        for target in self.targets:
+            target.ledger = Ledger(self._items, total, total)
+        self._latest = [{} for _ in self.targets]
         self._written = 0
         self._step(write=True)
         for cycle in range(1, options.cycles + 1):
@@ -49,25 +50,29 @@ class Packing(program.Program):
         options = self.options
         queues = [self.queue]
         start = self._written
-        tally = Tally()
         clients = []
+        for target, latest in zip(self.targets, self._latest):
+            tally = target.begin()
+            if write:
+                clients += target.drive([Producer(tally, self.dialect(), self._items, queues, start, options.items)])
+            if read:
+                consumer = Consumer(tally, self.dialect(), target.ledger, queues, options.items, wait_ms=WAIT_MS)
+                consumer.latest = [latest]
+                clients += target.drive([consumer])
+        total = options.items * len(self.targets)
+        self.go(clients, lambda: 'wrote %d, read %d of %d items' % (self.sum('put'), self.sum('got'), total))
         if write:
-            clients.append(Producer(tally, self.dialect(), self._items, queues, start, options.items))
+            # a server that got less has ended the program
+            self._written += options.items
+            self.say('Wrote %d items starting at %d.' % (self.sum('put'), start))
         if read:
-            consumer = Consumer(tally, self.dialect(), self._ledger, queues, options.items, wait_ms=WAIT_MS)
-            consumer.latest = [self._latest]
-            clients.append(consumer)
-        began = self.clock.monotonic()
-        self.go(tally, clients, lambda: 'wrote %d, read %d of %d items' % (tally.put, tally.got, options.items))
-        self._written += tally.put
-        if write:
-            self.say('Wrote %d items starting at %d.' % (tally.put, start))
-        if read:
-            # of the consumer alone
-            msec = int(max(tally.got_at - began, 0) * 1000)
-            self.say('Read %d items in %d msec. Consumer spun %d times in misses.' % (tally.got, msec, tally.misses))
-            self.check_items(self._ledger, 0 if self.engine.stopping else self._ledger.lost())
-        self.told_troubles(tally, len(clients))
+            # of the consumers alone
+            msec = self.msec_until(max([target.tally.got_at for target in self.targets]))
+            self.say('Read %d items in %d msec. Consumer spun %d times in misses.' % (
+                self.sum('got'), msec, self.sum('misses')))
+            self.told_each('got', 'get')
+            self.check_items(Ledger.lost)
+        self.told_troubles()
 
 
 def main():

@@ -6,13 +6,14 @@ import signal
 import sys
 
 from kestrel.clock import Clock
-from kestrel.load.clients import Caller, Tally
+from kestrel.load.clients import Caller
 from kestrel.load.dial import Dial
 from kestrel.load.engine import REPLY_SECONDS, Engine
 from kestrel.load.figures import distribution, usec_each
 from kestrel.load.memcache import Memcache
 from kestrel.load.monitor import Monitor
 from kestrel.load.options import MEMCACHE_PORT, Usage
+from kestrel.load.targets import Target, total
 from kestrel.load.thrift import Thrift
 from kestrel.load.trouble import NoServer
 from kestrel.tools.console import Console
@@ -26,6 +27,7 @@ class Program:
     """A load program; a subclass has ``name``, ``parser()``, ``check()`` and ``work()``.
 
     options  of the command line    console  tools.console.Console
+    targets  list of Target: the servers
     """
 
     name = ''
@@ -36,10 +38,12 @@ class Program:
         self.clock = clock or Clock()
         self.engine = Engine(self.clock, reply_seconds)
         self.options = None
-        self.monitor = None
+        self.targets = []
+        self._monitors = []
         self._signal = 0
         self._failed = False
         self._parser = None
+        self._began = 0.0
 
     # -- for subclasses ------------------------------------------------------------------------------------------------
 
@@ -80,46 +84,74 @@ class Program:
         if not self.options.flush:
             return
         self.say('Flushing queues first.')
-        tally = Tally()
-        self.engine.run([self.flusher(tally, queues)])
-        if tally.troubles:
-            raise NoServer('the queue was not flushed: %s' % next(iter(tally.troubles)))
+        clients = []
+        for target in self.targets:
+            clients += target.drive([self.flusher(target.begin(), queues)])
+        self.engine.run(clients)
+        for target in self.targets:
+            if target.tally.troubles:
+                raise NoServer('%sthe queue was not flushed: %s' % (target.label, next(iter(target.tally.troubles))))
 
     def flusher(self, tally, queues):
         """-> a client that empties them."""
         dialect = self.dialect()
         return Caller(tally, dialect, [lambda queue=queue: dialect.flush(queue) for queue in queues])
 
-    def go(self, tally, clients, progress):
+    def go(self, clients, progress):
         """Run clients until they have ended. ``progress()``: a text. -> msec, int."""
-        began = tally.last_at = self.clock.monotonic()
-        background = [self.monitor] if self.monitor else []
+        began = self._began = self.clock.monotonic()
+        for target in self.targets:
+            target.tally.last_at = began
 
         def show():
-            if self.monitor is None:
+            if not self._monitors:
                 self.console.progress(('%s, %d s' % (progress(), self.clock.monotonic() - began)).ljust(WIDTH))
             self.engine.call_later(PROGRESS_SECONDS, show)
 
         show()
         try:
-            self.engine.run([*clients, *background])
+            self.engine.run([*clients, *self._monitors])
         finally:
             self.console.progress(' ' * WIDTH + '\r')
         return int((self.clock.monotonic() - began) * 1000)
 
     def pause(self, seconds):
-        """Let time pass; the monitor goes on."""
-        self.engine.run([self.monitor] if self.monitor else [], seconds)
+        """Let time pass; the monitors go on."""
+        self.engine.run(self._monitors, seconds)
 
     @property
     def stopped(self):
         """Nothing is to be begun any more."""
         return self._failed or self.engine.stopping
 
-    def told_troubles(self, tally, clients):
+    @property
+    def where(self):
+        """The servers, for people."""
+        names = [target.dial.name for target in self.targets]
+        return names[0] if len(names) == 1 else 'each of %s' % ', '.join(names)
+
+    def sum(self, figure):
+        """-> of the tallies of all servers"""
+        return total(self.targets, figure)
+
+    def msec_until(self, seconds):
+        """-> int, from the begin of this run until then, s of the monotonic clock; 0 if that was before."""
+        return int(max(seconds - self._began, 0) * 1000)
+
+    def told_troubles(self):
         """Say which clients ended early, if any did."""
-        for text, count in tally.troubles.items():
-            self.complain('%d of %d clients ended early: %s' % (count, clients, text))
+        for target in self.targets:
+            for text, count in target.tally.troubles.items():
+                self.complain('%s%d of %d clients ended early: %s' % (target.label, count, target.clients, text))
+
+    def told_each(self, figure, word):
+        """If there are several servers, a line of each: how far it came, and when it had its last item."""
+        if len(self.targets) > 1:
+            for target in self.targets:
+                tally = target.tally
+                done, msec = getattr(tally, figure), self.msec_until(tally.got_at if figure == 'got' else tally.last_at)
+                each = ' (%s usec/%s throughput)' % (usec_each(msec, done), word) if done else ''
+                self.say('%s%d items in %d msec%s.' % (target.label, done, msec, each))
 
     def finished(self, msec, divisor, done, total, word):
         """The line at the end of a run; that of an interrupted one says how far it came."""
@@ -129,17 +161,22 @@ class Program:
         each = ' (%s usec/%s throughput)' % (usec_each(msec, done), word) if done else ''
         self.say('Ended early: %d of %d items in %d msec%s.' % (done, total, msec, each))
 
-    def told_distribution(self, tally):
-        if tally.times:
-            self.say(distribution(tally.times))
+    def told_distribution(self):
+        times = [one for target in self.targets for one in target.tally.times]
+        if times:
+            self.say(distribution(times))
 
-    def check_items(self, ledger, lost):
-        """Complain about what is wrong in what came back; ``lost``: how many are missing."""
-        if ledger is None:
-            return
-        if lost or ledger.doubled or ledger.reordered or ledger.foreign:
-            self.complain('%d items lost, %d doubled, %d out of order, %d that were not put' % (
-                lost, ledger.doubled, ledger.reordered, ledger.foreign))
+    def check_items(self, lost):
+        """Complain about what is wrong in what came back. ``lost(ledger)``: how many are missing, if nobody has
+        interrupted it."""
+        for target in self.targets:
+            ledger = target.ledger
+            if ledger is None:
+                continue
+            missing = 0 if self.engine.stopping else lost(ledger)
+            if missing or ledger.doubled or ledger.reordered or ledger.foreign:
+                self.complain('%s%d items lost, %d doubled, %d out of order, %d that were not put' % (
+                    target.label, missing, ledger.doubled, ledger.reordered, ledger.foreign))
 
     # -- the frame -----------------------------------------------------------------------------------------------------
 
@@ -151,9 +188,10 @@ class Program:
             self.check()
         except Usage as usage:
             return self._show_usage(usage)
-        self.engine.dial = self._dial(self.options.port)
+        servers = self.options.servers
+        self.targets = [Target(self._dial(host, port), len(servers) == 1) for host, port in servers]
         if self.options.monitor:
-            self._make_monitor()
+            self._monitors = [self._monitor(target, host, port) for target, (host, port) in zip(self.targets, servers)]
         before = {number: signal.signal(number, self._interrupted) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             self._raise_file_limit()
@@ -176,13 +214,15 @@ class Program:
         self.console.error('%s\n%s: %s' % (usage.text, self.name, usage.reason))
         return 1
 
-    def _dial(self, port, **more):
-        return Dial(self.options.host, port, self.clock, self.console.error, lambda: self.engine.stopping, **more)
+    def _dial(self, host, port, **more):
+        return Dial(host, port, self.clock, self.console.error, lambda: self.engine.stopping, **more)
 
-    def _make_monitor(self):
-        self.monitor = Monitor(self.engine, self.options.queue, self.say, self.console.error)
+    def _monitor(self, target, host, port):
+        monitor = Monitor(self.engine, self.options.queue, lambda line: self.say(target.label + line),
+                          lambda line: self.console.error(target.label + line))
         # ``stats`` is a command of the memcache port alone
-        self.monitor.dial = self._dial(MEMCACHE_PORT if self.options.thrift else self.options.port, give_up=0)
+        monitor.dial = self._dial(host, MEMCACHE_PORT if self.options.thrift else port, give_up=0)
+        return monitor
 
     def _interrupted(self, number, frame):
         self._signal = number
@@ -190,17 +230,18 @@ class Program:
         signal.signal(number, signal.SIG_DFL)   # the second one ends it at once
 
     def connections(self):
-        """How many the program opens at most."""
+        """How many the program opens at most to a server."""
         return 1
 
     def _raise_file_limit(self):
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        wanted = self.connections() + SPARE_FILES
+        connections = self.connections() * len(self.targets)
+        wanted = connections + SPARE_FILES
         if soft == resource.RLIM_INFINITY or soft >= wanted:
             return
         if hard != resource.RLIM_INFINITY and hard < wanted:
             raise NoServer('%d connections need %d open files, and the limit is %d: raise it with ulimit -Hn %d'
-                           % (self.connections(), wanted, hard, wanted))
+                           % (connections, wanted, hard, wanted))
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 

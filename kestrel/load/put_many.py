@@ -3,7 +3,7 @@
 import os
 
 from kestrel.load import program
-from kestrel.load.clients import Consumer, Producer, Tally
+from kestrel.load.clients import Consumer, Producer
 from kestrel.load.items import Items, Ledger
 from kestrel.load.options import Parser
 
@@ -38,19 +38,23 @@ class PutMany(program.Program):
         items = Items(options.bytes, total)
         self.flush(queues)
         self._headline('Put', 'bursts')
-        tally = Tally(timed=True)
-        producers = [Producer(tally, self.dialect(), items, queues, number * each, each, options.burst, number)
-                     for number in range(options.clients)]
-        self._measure(tally, producers, total, 'put')
+        producers = []
+        for target in self.targets:
+            tally = target.begin(timed=True)
+            producers += target.drive([Producer(tally, self.dialect(), items, queues, number * each, each, options.burst,
+                                                number) for number in range(options.clients)])
+        self._measure(producers, total, 'put')
         if not options.get or self.stopped:
             return
         self._headline('Get', 'batches')
-        ledger = Ledger(items, total, each) if options.flush and items.numbered else None
-        tally = Tally(timed=True)
-        consumers = [Consumer(tally, self.dialect(), ledger, queues, each, options.burst, turn=number, must=True)
-                     for number in range(options.clients)]
-        self._measure(tally, consumers, total, 'get')
-        self.check_items(ledger, 0 if self.engine.stopping or ledger is None else ledger.missing())
+        consumers = []
+        for target in self.targets:
+            target.ledger = Ledger(items, total, each) if options.flush and items.numbered else None
+            tally = target.begin(timed=True)
+            consumers += target.drive([Consumer(tally, self.dialect(), target.ledger, queues, each, options.burst,
+                                                turn=number, must=True) for number in range(options.clients)])
+        self._measure(consumers, total, 'get')
+        self.check_items(Ledger.missing)
 
     def _queues(self):
         """-> list of names, bytes"""
@@ -62,21 +66,23 @@ class PutMany(program.Program):
         options = self.options
         self.say('%s %d items of %d bytes in %s of %d %s %s in %d queues named %s using %d clients.' % (
             verb, options.items, options.bytes, pieces, options.burst, 'to' if verb == 'Put' else 'from',
-            self.engine.dial.name, options.queues, options.queue, options.clients))
+            self.where, options.queues, options.queue, options.clients))
 
-    def _measure(self, tally, clients, total, word):
-        dial = self.engine.dial
-        retries = dial.retries
+    def _measure(self, clients, total, word):
+        """``total``: items of each server."""
+        total *= len(self.targets)
+        figure = 'put' if word == 'put' else 'got'
+        retries = self._retries()
+        msec = self.go(clients, lambda: '%d of %d items' % (self.sum(figure), total))
+        self.finished(msec, total, self.sum(figure), total, word)
+        self.told_each(figure, word)
+        if self._retries() > retries:
+            self.say('Had to retry %d times to make all connections.' % (self._retries() - retries))
+        self.told_distribution()
+        self.told_troubles()
 
-        def done():
-            return tally.put + tally.got
-
-        msec = self.go(tally, clients, lambda: '%d of %d items' % (done(), total))
-        self.finished(msec, total, done(), total, word)
-        if dial.retries > retries:
-            self.say('Had to retry %d times to make all connections.' % (dial.retries - retries))
-        self.told_distribution(tally)
-        self.told_troubles(tally, len(clients))
+    def _retries(self):
+        return sum([target.dial.retries for target in self.targets])
 
 
 def main():

@@ -1,6 +1,10 @@
 """A command line whose mistakes end the process with exit code 1, as the original's commands do."""
 
 import argparse
+import ipaddress
+import re
+
+SERVER = re.compile(r'(?:\[([^\]]+)\]|([^:\[\]\s]+))((?::[0-9]{1,5})*)')
 
 
 class Options(argparse.ArgumentParser):
@@ -27,6 +31,22 @@ def at_least(smallest):
             raise argparse.ArgumentTypeError('%r is not an integer of at least %d' % (text, smallest))
         return number
     return integer
+
+
+def server(text, most=1):
+    """``HOST`` or ``[ADDRESS]``, up to ``most`` ports behind it, each after a colon -> (host, list of int).
+
+    An address of IPv6 without a port may stand without brackets. Raises argparse.ArgumentTypeError.
+    """
+    try:
+        return str(ipaddress.IPv6Address(text)), []
+    except ValueError:
+        found = SERVER.fullmatch(text)
+    ports = [int(word) for word in found[3].split(':')[1:]] if found and found[3] else []
+    if not found or len(ports) > most or not all(1 <= one <= 65535 for one in ports):
+        raise argparse.ArgumentTypeError('HOST or [ADDRESS]%s, not %r' % (
+            ', with %s behind it' % ('a port' if most == 1 else 'up to %d ports' % most), text))
+    return found[1] or found[2], ports
 
 
 def port(text):

@@ -17,8 +17,10 @@ if HERE not in sys.path:        # python -P leaves it out
     sys.path.insert(0, HERE)
 
 import backlog  # noqa: E402
+import costs  # noqa: E402
 import figures  # noqa: E402
 import history  # noqa: E402
+import instances  # noqa: E402
 import latency  # noqa: E402
 import load  # noqa: E402
 import machine  # noqa: E402
@@ -38,10 +40,10 @@ from servers import BenchError, Kestrel, raise_file_limit  # noqa: E402
 SPEED_NAMES = [row.name for row in speed.ROWS]
 MEASUREMENTS = {**size.MEASUREMENTS, **restart.MEASUREMENTS, **syncing.MEASUREMENTS, **backlog.MEASUREMENTS,
                 **neighbours.MEASUREMENTS, **policies.MEASUREMENTS, **watching.MEASUREMENTS, **latency.MEASUREMENTS,
-                **sweep.MEASUREMENTS, **syscalls.MEASUREMENTS}
+                **sweep.MEASUREMENTS, **syscalls.MEASUREMENTS, **instances.MEASUREMENTS, **costs.MEASUREMENTS}
 # those whose scale is that of size
 BY_SIZE = {**size.MEASUREMENTS, **policies.MEASUREMENTS, **watching.MEASUREMENTS, **latency.MEASUREMENTS,
-           **sweep.MEASUREMENTS, **syscalls.MEASUREMENTS}
+           **sweep.MEASUREMENTS, **syscalls.MEASUREMENTS, **instances.MEASUREMENTS, **costs.MEASUREMENTS}
 ALL_NAMES = SPEED_NAMES + list(MEASUREMENTS)
 
 
@@ -85,6 +87,8 @@ def parse_arguments(arguments):
     parser.add_argument('--rows', help='which, with commas between: ' + ', '.join(ALL_NAMES))
     parser.add_argument('--cycles', type=int, default=60,
                         help='of the row packing; about 3000 are an hour (%(default)s; --quick: 6)')
+    parser.add_argument('--waiting', type=int, metavar='N',
+                        help='most items of the row cost_waiting, 10000 to 10000000 (1000000; --quick: 100000)')
     parser.add_argument('--base', metavar='DIR', help='compare this tree with --compiled or else --pure')
     parser.add_argument('--base-python', help='interpreter for --base (that of --python)')
     parser.add_argument('--deadline', type=int, default=7200, help='seconds until all ends (%(default)s)')
@@ -114,6 +118,8 @@ def parse_arguments(arguments):
         parser.error('too few --rounds')
     if options.cycles < 6:
         parser.error('too few --cycles')
+    if options.waiting is not None and not 10_000 <= options.waiting <= 10_000_000:
+        parser.error('--waiting is from 10000 to 10000000')
     if options.without_pure and not options.compiled:
         parser.error('--without-pure leaves nothing without --compiled')
     return options
@@ -182,7 +188,7 @@ def run_measurements(options, contenders, generator, folder, report):
         return
     rounds = min(options.rounds, 5)
     files = raise_file_limit()
-    sizes = size.Scale(options.quick, rounds, files, say)
+    sizes = size.Scale(options.quick, rounds, files, say, options.waiting)
     journals = restart.Scale(options.quick, rounds, options.cycles)
     report['size'] = {'scale': {**vars(sizes), **vars(journals)}, 'findings': []}
     report['failures'] = []

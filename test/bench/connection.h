@@ -22,6 +22,11 @@
 #define OPEN_AT_ONCE 32
 #define HELLO_TIMEOUT_S 15
 
+/* A local port is taken until a minute after its connection. Runs with more than FEW connections have addresses of their
+ * own on loopback, one for each PORTS_OF_ADDRESS, so that thousands of ports of the run before are in nobody's way. */
+#define FEW 1000
+#define PORTS_OF_ADDRESS 20000
+
 struct request {
     uint64_t number, due;       /* of the item; ns: when it was sent, or should have been */
     enum kind kind;             /* of its reply: some requests have several */
@@ -91,7 +96,20 @@ static void raise_file_limit(unsigned connections)
              (unsigned long)limit.rlim_max);
 }
 
-static int open_socket(unsigned port)
+/* 127.x.y.z: x and y by the process, z by the connection. */
+static void bind_own_address(int fd, unsigned index)
+{
+    unsigned process = (unsigned)getpid() % (250 * 250);
+    struct sockaddr_in address = {.sin_family = AF_INET};
+    int on = 1;
+    address.sin_addr.s_addr = htonl(127u << 24 | (1 + process / 250) << 16 | (1 + process % 250) << 8 |
+                                    (2 + index / PORTS_OF_ADDRESS));
+    setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
+    if (bind(fd, (struct sockaddr *)&address, sizeof address) != 0)
+        fail("bind to %s: %s", inet_ntoa(address.sin_addr), strerror(errno));
+}
+
+static int open_socket(unsigned port, unsigned index, unsigned count)
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
     struct timeval patience = {.tv_sec = HELLO_TIMEOUT_S};
@@ -102,6 +120,8 @@ static int open_socket(unsigned port)
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+    if (count > FEW)
+        bind_own_address(fd, index);
     if (connect(fd, (struct sockaddr *)&address, sizeof address) != 0)
         fail("connect to 127.0.0.1:%u: %s", port, strerror(errno));
     return fd;
@@ -153,7 +173,7 @@ static void open_connections(const struct dialect *d, unsigned port, struct conn
     for (opened = 0; opened < count; opened = i) {
         for (i = opened; i < count && i < opened + OPEN_AT_ONCE; i++) {
             connections[i].index = i;
-            connections[i].fd = open_socket(port);
+            connections[i].fd = open_socket(port, i, count);
             connections[i].requests = allocate(replies * sizeof(struct request));
         }
         greet(d, connections + opened, i - opened);

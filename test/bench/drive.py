@@ -17,7 +17,8 @@ import sys
 import tempfile
 
 from load import compiler
-from servers import BenchError, Kestrel, Memcached, Server
+from others import Memcached
+from servers import BenchError, Kestrel, Server
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 BUILD = os.path.join(HERE, '..', '..', 'build')
@@ -77,15 +78,23 @@ def start_up(tree, module):
     return usage.ru_utime + usage.ru_stime
 
 
-def main():
-    parser = argparse.ArgumentParser()
+def parse_arguments(arguments):
+    parser = argparse.ArgumentParser(prog='drive.py')
     parser.add_argument('--tree', required=True)
     parser.add_argument('--rounds', type=int, default=5)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
+    if not os.path.isfile(os.path.join(options.tree, 'kestrel', '__init__.py')):
+        parser.error(f'{options.tree}: there is no kestrel/__init__.py')
+    if options.rounds < 1:
+        parser.error('too few --rounds')
+    return options
+
+
+def main():
+    options = parse_arguments(sys.argv[1:])
     tree = os.path.abspath(options.tree)
     with tempfile.TemporaryDirectory(prefix='drive-', dir=BUILD) as folder:
-        kestrel = Kestrel('kestrel', os.path.join(folder, 'kestrel'), tree, sys.executable,
-                          server='max_open_transactions = 100\n')
+        kestrel = Kestrel('kestrel', os.path.join(folder, 'kestrel'), tree, sys.executable)
         sink, memcached = Sink(os.path.join(folder, 'sink')), Memcached('memcached', os.path.join(folder, 'memcached'))
         try:
             for server in (kestrel, sink, memcached):

@@ -50,7 +50,8 @@ def profile(generator, server, folder, seconds, spy):
             except subprocess.TimeoutExpired:
                 raise BenchError(f'{spy} does not end') from None
             if spying.returncode or not os.path.exists(path):
-                raise BenchError(f'{spy} ended with {spying.returncode}: {output.strip()}')
+                raise BenchError(f'{spy} ended with {spying.returncode}: {output.strip()}\n  (it needs the right to trace '
+                                 'a process: root, or sysctl kernel.yama.ptrace_scope=0; in a container SYS_PTRACE)')
             server.check_alive()
             running.end()
         server.ask(b'delete bench\r\n')

@@ -22,7 +22,6 @@ BUILD = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..', 'bu
 PROGRAM_SECONDS = 120
 
 SETTINGS = {'sync_journal': '100ms'}        # those of the shipped configuration
-SERVER = 'max_open_transactions = 100\n'
 
 
 class Row:
@@ -66,19 +65,29 @@ ROWS = (
 )
 
 
-def main():
-    parser = argparse.ArgumentParser()
+def parse_arguments(arguments):
+    parser = argparse.ArgumentParser(prog='loadtest.py')
     parser.add_argument('--tree', required=True)
     parser.add_argument('--host')
     parser.add_argument('--port', default='22133')
     parser.add_argument('--thrift-port', default='2229')
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
+    if not os.path.isfile(os.path.join(options.tree, 'kestrel', '__init__.py')):
+        parser.error(f'{options.tree}: there is no kestrel/__init__.py')
+    for name, port in (('--port', options.port), ('--thrift-port', options.thrift_port)):
+        if not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
+            parser.error(f'{name} {port}: a port is a number from 1 to 65535')
+    return options
+
+
+def main():
+    options = parse_arguments(sys.argv[1:])
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     tree = os.path.abspath(options.tree)
     if options.host:
         return run_all(tree, options.host, {'memcache': options.port, 'thrift': options.thrift_port})
     folder = tempfile.mkdtemp(prefix='loadtest-', dir=BUILD)
-    server = Kestrel('kestrel', os.path.join(folder, 'server'), tree, sys.executable, SETTINGS, server=SERVER)
+    server = Kestrel('kestrel', os.path.join(folder, 'server'), tree, sys.executable, SETTINGS)
     try:
         server.start()
         print('a server of its own, spool in %s' % os.path.relpath(server.spool), flush=True)

@@ -39,8 +39,9 @@ class Redis(Server):
             self.groups = ('clients',)
 
     def command(self):
+        # Its protection is against clients that are not 127.0.0.1, as loadgen with thousands of connections.
         # No rewriting of the append-only file: another process would do it while others are measured.
-        return ['redis-server', '--port', str(self.port), '--bind', '127.0.0.1', '--dir', self.folder,
+        return ['redis-server', '--port', str(self.port), '--bind', '127.0.0.1', '--protected-mode', 'no', '--dir', self.folder,
                 '--appendonly', 'yes', '--appendfsync', self.appendfsync, '--save', '',
                 '--auto-aof-rewrite-percentage', '0', '--maxclients', str(most_clients())]
 

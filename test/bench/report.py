@@ -1,7 +1,10 @@
 #!/usr/bin/env python3
-"""Makes docs/benchmarks.md and its plots from the JSON of a run of make bench.
+"""Makes docs/benchmarks.md and its plots from the JSON of runs of make bench and make soak.
 
     python3 test/bench/report.py build/bench/20261127-101500.json docs/benchmarks.md docs/benchmarks/
+    python3 test/bench/report.py build/bench/20261127-101500.json build/bench/soak-20261127-120000.json ... (the same)
+
+The facts of the first run are at the head, those of each other one at the head of its part.
 """
 import argparse
 import itertools
@@ -41,33 +44,49 @@ class Plots:
 
     def add(self, name, chart):
         """Lines of markdown that show the plot."""
-        name = slug(name) + '.svg'
+        stem = slug(name)
+        name = stem + '.svg'
+        while name in self.names:       # another run has the same row
+            stem += '-again'
+            name = stem + '.svg'
         with open(os.path.join(self._folder, name), 'w') as file:
             file.write(charts.draw(chart))
         self.names.append(name)
         return [f'![{chart["title"]}]({self._way}/{name})', '']
 
 
-def head(report, source):
+def command_of(report):
+    return report.get('command', 'make bench')
+
+
+def facts_of(report):
     machine, versions, git = report['machine'], report['versions'], report['git'] or {}
     libraries = versions['libraries'] or {}
-    facts = [('run', report['started'] + (f', ended early: {report["failed"]}' if 'failed' in report else '')),
-             ('commit', f'{git.get("commit", "unknown")}{", with changes" if git.get("changed") else ""}'),
-             ('machine', f'{machine["processor"]}, {machine["processors"]} processors, '
-                         f'{machine["memory_bytes"] / 2 ** 30:.1f} GiB, {machine["system"]}'),
-             ('load before', ', '.join(f'{load:.2f}' for load in machine['load_before'])),
-             ('python', ', '.join(f'{name} {version}' for name, version in libraries.items())),
-             ('others', '; '.join(versions[name] for name in ('memcached', 'redis', 'beanstalkd', 'compiler')
-                                  if versions.get(name))),
-             ('rounds', report['options']['rounds'])]
+    return [('run', report['started'] + (f', ended early: {report["failed"]}' if 'failed' in report else '')),
+            ('commit', f'{git.get("commit", "unknown")}{", with changes" if git.get("changed") else ""}'),
+            ('machine', f'{machine["processor"]}, {machine["processors"]} processors, '
+                        f'{machine["memory_bytes"] / 2 ** 30:.1f} GiB, {machine["system"]}'),
+            ('load before', ', '.join(f'{load:.2f}' for load in machine['load_before'])),
+            ('python', ', '.join(f'{name} {version}' for name, version in libraries.items())),
+            ('others', '; '.join(versions[name] for name in ('memcached', 'redis', 'beanstalkd', 'compiler')
+                                 if versions.get(name))),
+            ('rounds', report['options']['rounds'])]
+
+
+def head(runs):
+    """`runs`: pairs of a report and the name of its file."""
+    sources = ' '.join(f'build/bench/{source}' for _, source in runs)
     lines = ['# Benchmarks', '', 'Made by', '',
-             '    make bench',
-             f'    python3 test/bench/report.py build/bench/{source} docs/benchmarks.md docs/benchmarks/', '',
+             *dict.fromkeys('    ' + command_of(report) for report, _ in runs),
+             f'    python3 test/bench/report.py {sources} docs/benchmarks.md docs/benchmarks/', '',
              'and not written by hand. What the rows are, how they are measured and how to read them:',
              '[test/bench/README.md](../test/bench/README.md). A target that is missed is shown as missed.', '']
-    if report['options']['quick']:
-        lines += ['**This was a run with `--quick`: it shows that everything runs, not how fast.**', '']
-    return lines + table(('', ''), facts)
+    return lines + about(runs[0][0])
+
+
+def about(report):
+    quick = '**This was a short run (`--quick`, or a short soak): it shows that everything runs, not how fast.**'
+    return ([quick, ''] if report['options']['quick'] else []) + table(('', ''), facts_of(report))
 
 
 def warning(disturbance):
@@ -107,7 +126,7 @@ def of_speed(speed, plots):
 
 
 def of_findings(findings, plots):
-    lines = ['## Beyond speed', '']
+    lines = []
     for name, group in itertools.groupby(findings, lambda line: line['row']):
         group = list(group)
         lines += [f'### {name}', '']
@@ -129,38 +148,51 @@ def of_comparison(comparison):
                  '' if line['low'] <= 1 <= line['high'] else 'they differ') for line in comparison['summary']])]
 
 
-def render(report, source, plots):
-    """The whole document; what the run has not measured is left out."""
-    lines = head(report, source)
+def render(runs, plots):
+    """The whole document of some (report, name of its file); what a run has not measured is left out."""
+    lines = head(runs)
+    for number, (report, _) in enumerate(runs):
+        if number:
+            lines += [f'## {command_of(report)}, {report["started"]}', '', *about(report)]
+        lines += of_run(report, plots, titled=number == 0)
+    return '\n'.join(lines).rstrip() + '\n'
+
+
+def of_run(report, plots, titled):
+    lines = []
     if report.get('speed', {}).get('summary'):
         lines += of_speed(report['speed'], plots)
     if report.get('size', {}).get('findings'):
+        lines += ['## Beyond speed', ''] if titled else []
         lines += of_findings(report['size']['findings'], plots)
     if 'summary' in report.get('comparison', {}):
         lines += of_comparison(report['comparison'])
     if report.get('failures'):
         lines += ['## Not measured', '', *table(('row', 'server', 'why'), [
             (one['row'], one['server'], one['error'].splitlines()[0]) for one in report['failures']])]
-    return '\n'.join(lines).rstrip() + '\n'
+    return lines
 
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(prog='report.py', description=__doc__.splitlines()[0])
-    parser.add_argument('json', help='of a run: build/bench/<time>.json')
+    parser.add_argument('json', nargs='+', help='of runs: build/bench/<time>.json, build/bench/soak-<time>.json')
     parser.add_argument('document', help='the file to write, docs/benchmarks.md')
     parser.add_argument('plots', help='the folder for its plots, docs/benchmarks/')
     options = parser.parse_args(arguments)
+    runs = []
     try:
-        with open(options.json) as file:
-            report = json.load(file)
+        for path in options.json:
+            with open(path) as file:
+                runs.append((json.load(file), os.path.basename(path)))
+        path = ' '.join(options.json)
         plots = Plots(options.plots, options.document)
-        text = render(report, os.path.basename(options.json), plots)
+        text = render(runs, plots)
         with open(options.document, 'w') as file:
             file.write(text)
     except OSError as error:
         parser.error(str(error))
-    except (ValueError, KeyError, TypeError) as error:
-        parser.error(f'{options.json} is not what bench.py keeps of a run: {type(error).__name__} {error}')
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        parser.error(f'{path} is not what bench.py keeps of a run: {type(error).__name__} {error}')
     print(f'{options.document}, {len(plots.names)} plots in {options.plots}')
     return 0
 

@@ -38,11 +38,12 @@ def judge(found, kind):
 class Scale:
     """How much of everything; `files` is the limit of open files, and fewer connections are said loudly."""
 
-    def __init__(self, quick, rounds, files, say):
+    def __init__(self, quick, rounds, files, say, most_waiting=None):
         self.rounds = rounds
         self.connections = self._within(1_000 if quick else 10_000, files, 'connections', say)
         self.queues = self._within(1_000 if quick else 10_000, files, 'queues', say)
         self.waiting = 100_000 if quick else 1_000_000
+        self.most_waiting = most_waiting or self.waiting
         self.work = 20_000 if quick else 60_000
         self.sized_bytes = (50 if quick else 400) * MB
         self.blocked_puts = 4_000 if quick else 20_000

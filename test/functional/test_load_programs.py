@@ -184,6 +184,39 @@ class RealServerTest(LoadTest):
             out = self.good(LeakyReader, '-p', self.thrift, '-n', 25, '-d', 0)
         self.assertRegex(out, rf'first\.\n10\n20\n{FINISHED % "put"}Completed all reads\n$')
 
+    def test_several_servers_at_once(self):
+        """Each gets the whole work; the figures are those of all, then those of each."""
+        with Server(CONFIG, protocols=('thrift',)) as other:
+            names = ['127.0.0.1:%d' % port for port in (self.port, other.port)]
+            thrift = ['127.0.0.1:%d' % port for port in (self.thrift, other.ports['thrift'])]
+            both = 'each of %s' % re.escape(', '.join(names))
+
+            def each(count, where=names, word='put'):
+                return ''.join([rf'{re.escape(name)}: {count} items in \d+ msec \(\d+\.\d usec/{word} throughput\)\.\n'
+                                for name in where])
+
+            def run(made, *words, where=names):
+                code, out, err = self.run_program(made, '-h', ','.join(where), *words)
+                self.assertEqual((code, err), (0, ''), out)
+                return out
+
+            self.assertRegex(run(PutMany, '-n', 20, '-c', 2, '-q', 'two', '-g'), rf'^Flushing queues first\.\n'
+                             rf'Put 20 items of 1024 bytes in bursts of 1 to {both} in 1 queues named two using 2 clients\.\n'
+                             rf'{FINISHED % "put"}{each(20)}{DISTRIBUTION}Get 20 .* from {both} in .*\n{FINISHED % "get"}'
+                             rf'{each(20, word="get")}{DISTRIBUTION}$')
+            self.assertRegex(run(Flood, '-n', 20, '-P', 5, '-q', 'two'), rf'\n{FINISHED % "put"}{each(20)}Consumer')
+            with other.client() as client:
+                client.send(b'dump_stats two\r\n')
+                figures = client.recv_until(b'END\r\n').decode()
+            self.assertRegex(figures, r'\n  items=5\r\n(.*\r\n)*  total_items=45\r\n')
+            self.assertRegex(run(ManyClients, '-n', 4, '-c', 2, '-s', 0, '-q', 'two'),
+                             rf'^many-clients: 4 items to {both} using 2 clients.*\n.*\nReceived 8 items in \d+ msec\.\n')
+            self.assertRegex(run(Packing, '-n', 5, '-c', 1, '-t', 0, '-q', 'two'),
+                             rf'cycle: 1\nWrote 10 items starting at 5\.\nRead 10 items in \d+ msec\. Consumer spun \d+ times '
+                             rf'in misses\.\n{each(5, word="get")}Read 10 ')
+            self.assertRegex(run(LeakyReader, '-n', 5, '-d', 0, where=thrift),
+                             rf'\n{FINISHED % "put"}{each(5, thrift)}Completed all reads\n$')
+
     def test_refusals_of_the_server(self):
         code, out, err = self.run_program(Flood, '-h', '127.0.0.1', '-p', self.port, '-q', 'closed', '-n', 10,
                                           clock=CountingClock())
@@ -252,11 +285,13 @@ class RealServerTest(LoadTest):
                 self.assertLessEqual(int(done[1]), self.items('int'))
                 self.assertGreaterEqual(int(done[1]), self.items('int') - 5, 'one that was not answered for each client')
 
-    def test_a_server_that_is_killed_in_the_middle(self):
+    def test_a_server_that_is_killed_in_the_middle_and_starts_again(self):
+        """The connections are gone: what was done until then is said."""
         with Server(CONFIG) as server:
             process = self.command('flood', '-p', server.port, '-n', 10000000, '-q', 'k')
             self.wait_for_items(server, b'k', 200)
             server.kill9()
+            server.start()
             out, err = process.communicate(timeout=20)
         self.assertEqual(process.returncode, 1)
         self.assertRegex(out, r'\nEnded early: put \d+ of 10000000 and got \d+ of 10000000 items in \d+ msec\.\n')
@@ -443,6 +478,35 @@ class BadServerTest(LoadTest):
         self.assertRegex(checked(ManyClients, doubles, '-n', 9, '-c', 1, '-s', 0), '^0 items lost, 1 doubled')
         self.assertRegex(checked(Flood, loses, '-n', 9), '^1 items lost, 0 doubled, 0 out of order')
         self.assertRegex(checked(Flood, doubles, '-n', 9), '^0 items lost, 1 doubled, 0 out of order')
+
+    def test_one_of_several_servers_is_odd(self):
+        """It alone is complained of; what the others lack is theirs."""
+        def doubles(server, word, usual):
+            if word == b'set' and server.puts == 3:
+                server.queue.append(server.queue[-1])
+            return usual
+
+        def closes(server, word, usual):
+            return usual if server.puts < 3 else b''
+
+        with odd_server() as good, odd_server(doubles) as bad, odd_server(closes) as gone:
+            names = ['127.0.0.1:%d' % server.server_address[1] for server in (good, bad, gone)]
+            code, out, err = self.run_program(Packing, '-h', ','.join(names[:2]), '-n', 9, '-c', 1, '-t', 0,
+                                              clock=CountingClock())
+            self.assertEqual((code, err), (1, 'kestrel-packing: %s: 0 items lost, 1 doubled, 0 out of order, 0 that were not '
+                                              'put\n' % names[1]))
+            self.assertIn('\nWrote 18 items starting at 9.\nRead 18 items in ', out)
+            code, out, err = self.run_program(PutMany, '-h', names[0], '-h', names[2], '-n', 9, '-c', 1)
+        self.assertEqual((code, err), (1, 'kestrel-put-many: %s: 1 of 1 clients ended early: the server closed the '
+                                          'connection\n' % names[2]))
+        self.assertRegex(out, rf'\nEnded early: 11 of 18 items in .*\n{names[0]}: 9 items in .*\n{names[2]}: 2 items in ')
+        lease = PortLease()
+        self.addCleanup(lease.release)
+        with odd_server() as good, mock.patch.object(program.Dial, 'connect', dial_for(0.05)):
+            code, out, err = self.run_program(PutMany, '-h', '127.0.0.1:%d,127.0.0.1:%d' % (
+                good.server_address[1], lease.port), '-n', 1, '-c', 1, '-F')
+        self.assertEqual(code, 1)
+        self.assertRegex(err, rf'^kestrel-put-many: cannot connect to 127\.0\.0\.1:{lease.port}: Connection refused')
 
     def test_it_gives_nothing(self):
         def nothing(server, word, usual):

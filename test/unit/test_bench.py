@@ -11,10 +11,13 @@ import subprocess
 import sys
 import tempfile
 import threading
+import types
 import unittest
+import unittest.mock
 import xml.etree.ElementTree
 
 from support.environment import CHECKOUT
+from support.scripted import ScriptedServer
 
 BENCH = CHECKOUT / 'test' / 'bench'
 
@@ -27,18 +30,19 @@ def module(name):
 
 
 class Arguments(unittest.TestCase):
-    def refused(self, *arguments):
+    def refused(self, *arguments, program='bench'):
         """What is said on standard error; the exit code is 2."""
         said = io.StringIO()
         with contextlib.redirect_stderr(said), self.assertRaises(SystemExit) as ended:
-            module('bench').parse_arguments(arguments)
+            module(program).parse_arguments(arguments)
         self.assertEqual(ended.exception.code, 2)
-        self.assertIn('usage: bench.py', said.getvalue())
+        self.assertIn(f'usage: {program}.py', said.getvalue())
         return said.getvalue()
 
     def test_what_makes_no_sense_is_refused_with_usage(self):
         for arguments, word in ((('--rows', 'nope'), "no row is called 'nope'"), (('--rounds', '0'), '--rounds'),
                                 (('--rounds', 'x'), '--rounds'), (('--cycles', '1'), '--cycles'),
+                                (('--waiting', '9999'), '--waiting'), (('--waiting', '10000001'), '--waiting'),
                                 (('--deadline', '0'), '--deadline'), (('--compiled', '/nowhere'), '/nowhere'),
                                 (('--base', '/nowhere'), '/nowhere'), (('--without-pure',), '--compiled'),
                                 (('--python', '/nowhere/python'), 'no such program'),
@@ -47,6 +51,22 @@ class Arguments(unittest.TestCase):
                                 (('--base', str(CHECKOUT), '--rounds', '1'), '--rounds')):
             with self.subTest(arguments):
                 self.assertIn(word, self.refused(*arguments))
+
+    def test_those_of_the_other_programs(self):
+        tree = str(CHECKOUT)
+        for program, arguments, word in (
+                ('soak', ('/nowhere',), '/nowhere'), ('soak', (tree, '--minutes', '0'), '--minutes'),
+                ('soak', (tree, '--minutes', 'x'), '--minutes'), ('soak', (tree, '--minutes', '1441'), '--minutes'),
+                ('soak', (tree, '--minutes', 'nan'), '--minutes'), ('soak', (tree, '--step', '0.5'), '--step'),
+                ('soak', (tree, '--step', '61'), '--step'), ('soak', (), 'tree'),
+                ('loadtest', ('--tree', '/nowhere'), '/nowhere'), ('loadtest', (), '--tree'),
+                ('loadtest', ('--tree', tree, '--port', '0'), '--port 0'),
+                ('loadtest', ('--tree', tree, '--thrift-port', 'x'), '--thrift-port x'),
+                ('drive', ('--tree', '/nowhere'), '/nowhere'), ('drive', ('--tree', tree, '--rounds', '0'), '--rounds'),
+                ('flame', ('/nowhere',), '/nowhere'), ('flame', (tree, '--seconds', '0'), '--seconds'),
+                ('flame', (tree, '--spy', '/nowhere/py-spy'), 'pip install py-spy')):
+            with self.subTest(program, arguments=arguments):
+                self.assertIn(word, self.refused(*arguments, program=program))
 
     def test_all_rows_without_a_choice(self):
         options = module('bench').parse_arguments([])
@@ -146,6 +166,103 @@ class Servers(unittest.TestCase):
                 self.assertIn('usage: loadgen', done.stderr)
 
 
+class Starts(unittest.TestCase):
+    """Servers that are to be measured and cannot be."""
+
+    def start(self, *command, seconds=60, answer=60):
+        """-> what is said of a server that is this command and does not start."""
+        servers = module('servers')
+
+        class Odd(servers.Server):
+            def command(self):
+                return [word.replace('PORT', str(self.port)) for word in command]
+        with tempfile.TemporaryDirectory() as folder, unittest.mock.patch.multiple(
+                servers, START_SECONDS=seconds, ANSWER_SECONDS=answer):
+            server = Odd('odd', folder + '/odd')
+            self.addCleanup(server.stop)
+            with self.assertRaises(servers.BenchError) as raised:
+                server.start()
+            server.stop()
+        return str(raised.exception)
+
+    def listening(self, then):
+        return (sys.executable, '-c', 'import socket\nserver = socket.create_server(("127.0.0.1", PORT))\n'
+                'server.accept()\nconnection = server.accept()[0]\n' + then)
+
+    def test_it_ends_at_once(self):
+        self.assertRegex(self.start('sh', '-c', 'echo no room; exit 3'), '(?s)^odd ended with exit code 3.*no room')
+
+    def test_it_never_listens(self):
+        self.assertIn('odd does not listen after 0.05 s; its log is empty', self.start('sleep', '60', seconds=0.05))
+
+    def test_it_answers_wrongly_or_not_at_all(self):
+        self.assertIn("odd: wrong reply b'HTTP/1.1 400\\n' to b'version\\r\\n'",
+                      self.start(*self.listening('connection.sendall(b"HTTP/1.1 400\\n")\nserver.accept()')))
+        self.assertIn('was answered b\'\', then: timed out', self.start(*self.listening('server.accept()'), answer=0.1))
+
+    def test_what_is_not_installed_is_named(self):
+        with unittest.mock.patch.dict('os.environ', PATH='/nowhere'):
+            with self.assertRaisesRegex(module('servers').BenchError, 'memcached is not installed.*apt-get install memcached'):
+                module('bench').need_others()
+
+
+class Soak(unittest.TestCase):
+    """What says whether a long run was flat, and the client that looks for lost items."""
+
+    def talk(self, act, *script):
+        """-> what is wrong after `act(talk)` with a server that plays a script, or ''."""
+        with ScriptedServer(script) as server:
+            shown = types.SimpleNamespace(name='kestrel', port=server.port, check_alive=lambda: None)
+            with contextlib.closing(module('soak').Talk(shown)) as talk:
+                try:
+                    act(talk)
+                except module('servers').BenchError as error:
+                    return str(error)
+        return ''
+
+    def test_what_comes_is_compared(self):
+        put, get = b'set q 0 0 1\r\na\r\nset q 0 0 1\r\nb\r\n', b'get q\r\nget q\r\n'
+        self.assertEqual(self.talk(lambda talk: talk.put(b'q', [b'a', b'b']), (put, b'STORED\r\nSTORED\r\n')), '')
+        self.assertIn("due was b'STORED", self.talk(lambda talk: talk.put(b'q', [b'a', b'b']),
+                                                    (put, b'STORED\r\nSERVER_ERROR x\r\n')))
+        a, b, nothing = b'VALUE q 0 1\r\na\r\nEND\r\n', b'VALUE q 0 1\r\nb\r\nEND\r\n', b'END\r\n'
+        self.assertEqual(self.talk(lambda talk: talk.get(b'q', [b'a', b'b']), (get, a + b)), '')
+        for reply in (b + a, a + a, a + nothing, a):
+            with self.subTest(reply):
+                self.assertIn('an item is lost, doubled or out of order',
+                              self.talk(lambda talk: talk.get(b'q', [b'a', b'b']), (get, reply)))
+        self.assertIn('lost, doubled', self.talk(lambda talk: talk.empty(b'q'), (b'get q\r\n', a)))
+
+    def verdicts(self, **last):
+        """{figure: met} of nine steps; those that are named are different in the last third."""
+        flat = {'memory': 40.0, 'disk': 20.0, 'files': 30, 'p99': 5.0}
+        samples = [{**flat, **(last if at > 5 else {}), 'rewrites': at, 'rotations': at} for at in range(9)]
+        samples = [{**one, **{name: last[name] for name in ('rewrites', 'rotations') if name in last}} for one in samples]
+        size = module('size')
+        found = [size.judge(one, 'compiled') for one in module('soak').findings_of(samples, 10)]
+        self.assertTrue(all(one['chart']['lines'] for one in found if 'chart' in one))
+        return {one['name'].partition(':')[0]: one['met'] for one in found}
+
+    def test_flat_or_not(self):
+        good = dict.fromkeys(('memory', 'disk', 'files', 'p99', 'rewrites', 'rotations'), True)
+        self.assertEqual(self.verdicts(), good)
+        self.assertEqual(self.verdicts(memory=43.9, disk=25.9, files=34, p99=8.2), good)
+        for name, value in (('memory', 44.1), ('disk', 26.1), ('files', 35), ('p99', 8.3), ('rewrites', 3),
+                            ('rotations', 3)):
+            with self.subTest(name):
+                self.assertEqual(self.verdicts(**{name: value}), {**good, name: False})
+
+
+class Profile(unittest.TestCase):
+
+    def test_a_profiler_that_may_not_trace(self):
+        generator, server = unittest.mock.MagicMock(), unittest.mock.MagicMock()
+        generator.run.return_value = {'rate': 1}
+        with tempfile.TemporaryDirectory() as folder, unittest.mock.patch.object(module('flame').time, 'sleep'):
+            with self.assertRaisesRegex(module('servers').BenchError, '^false ended with 1: .*\n.*ptrace_scope=0'):
+                module('flame').profile(generator, server, folder, 1, 'false')
+
+
 class Report(unittest.TestCase):
     REPORT = {
         'started': '2026-01-02T03:04:05+0000', 'git': {'commit': 'abc', 'changed': False},
@@ -178,6 +295,22 @@ class Report(unittest.TestCase):
             for plot in plots:
                 self.assertIn(f'(plots/{plot.name})', text)
                 xml.etree.ElementTree.parse(plot)
+
+    def test_several_runs(self):
+        """The head is of the first; a plot of the same row does not take the place of the other one."""
+        soak = {**self.REPORT, 'command': 'make soak MINUTES=1', 'started': '2026-02-02', 'git': {'commit': 'def'}}
+        with tempfile.TemporaryDirectory() as name:
+            paths = [pathlib.Path(name, 'run.json'), pathlib.Path(name, 'soak.json')]
+            for path, report in zip(paths, (self.REPORT, soak)):
+                path.write_text(json.dumps(report))
+            with contextlib.redirect_stdout(io.StringIO()):
+                module('report').main([*map(str, paths), name + '/b.md', name + '/plots'])
+            text = pathlib.Path(name, 'b.md').read_text()
+            for words in ('    make bench\n    make soak MINUTES=1\n', 'build/bench/run.json build/bench/soak.json docs',
+                          '## make soak MINUTES=1, 2026-02-02', '| commit | abc |', '| commit | def |'):
+                self.assertIn(words, text)
+            self.assertEqual(sorted(f'(plots/{plot.name})' in text for plot in pathlib.Path(name, 'plots').iterdir()),
+                             [True] * 6)
 
     def test_not_a_report(self):
         with tempfile.TemporaryDirectory() as name, contextlib.redirect_stderr(io.StringIO()) as said:

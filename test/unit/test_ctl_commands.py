@@ -40,12 +40,15 @@ class WordsTest(unittest.TestCase):
     def test_hosts(self):
         self.assertEqual(self.parse('--host', 'a', 'queues').host, ['a'])
         self.assertEqual(self.parse('queues', '--host', 'a', '--host', 'b').host, ['a', 'b'])
+        for text, found in (('a', ('a', [])), ('a:1', ('a', [1])), ('a:1:2', ('a', [1, 2])), ('::1', ('::1', [])),
+                            ('[::1]:1:2', ('::1', [1, 2]))):
+            self.assertEqual(arguments.instance(text), found)
 
     def test_wrong_words(self):
         for words in ('', 'nonsense', 'queues --sort age --nonsense', 'queue', 'queue a/open', 'put a\rb', 'get a\nb',
                       'status down', '--port 0 queues', '--port x queues', '--timeout 0 queues', 'get q --count 0',
                       'get q --wait -1', 'get q --wait 1e9', 'peek q --count 101', 'move a', 'dead-letters',
-                      'move a b --to [::1', 'delete', 'put q --flags x', 'queues --lim 3'):
+                      'move a b --to [::1', '--host a:1:2:3 queues', '--host a:0 queues', '--host a:x queues', '--host : queues', 'delete', 'put q --flags x', 'queues --lim 3'):
             with self.subTest(words), contextlib.redirect_stderr(io.StringIO()) as err:
                 with self.assertRaises(SystemExit) as caught:
                     self.parse(*words.split(' ') if words else ())
@@ -172,6 +175,18 @@ class SeveralServersTest(unittest.TestCase):
             else:
                 self.assertEqual([line for line in ran.out.splitlines() if line.startswith(b'==')],
                                  [b'== 127.0.0.1', b'== no.such.host.invalid', b'== 127.0.0.1'])
+
+    def test_several_servers_of_one_machine(self):
+        """Each with its ports; --port and --admin-port are of those that name none."""
+        with ScriptedServer([(b'dump_stats\r\n', OLD)]) as first, ScriptedServer([(b'dump_stats\r\n', OLD)]) as second:
+            names = '127.0.0.1', '127.0.0.1:%d:9' % second.port
+            ran = Run('--host', names[0], '--host', names[1], '--port', first.port, 'queues', '--json')
+        self.assertEqual((ran.code, ran.err), (0, ''))
+        found = [json.loads(line) for line in ran.out.splitlines()]
+        self.assertEqual([(one['server'], one['result'][0]['name']) for one in found], [(name, 'q') for name in names])
+        with ScriptedServer([('GET /api/overview', None)]) as admin:
+            ran = Run('--host', '127.0.0.1:1:%d' % admin.port, '--admin-port', 1, '--timeout', 0.05, 'connections')
+        self.assertEqual((ran.code, ran.err), (3, 'kestrelctl: 127.0.0.1:%d does not answer within 0.05 s\n' % admin.port))
 
     def test_what_changes_something_is_for_one(self):
         for words in ('get q', 'status up', 'shutdown --yes', 'top'):

@@ -18,7 +18,7 @@ from kestrel.tools.console import Console
 from support.thrift_calls import call, framed, header, message
 
 PROGRAMS = (PutMany, ManyClients, Flood, Packing, LeakyReader)
-COMMON = {'host': 'localhost', 'flush': True}
+COMMON = {'host': 'localhost', 'flush': True, 'servers': [('localhost', 22133)]}
 
 
 def parsed(program, *words):
@@ -43,14 +43,14 @@ class CommandLineTest(unittest.TestCase):
         for program, words, expected in (
                 (PutMany, (), dict(port=22133, items=10000, queue='spam', clients=100, bytes=1024, burst=1, queues=1,
                                    get=False, thrift=False)),
-                (PutMany, ('--thrift',), dict(port=2229, thrift=True)),
+                (PutMany, ('--thrift',), dict(port=2229, thrift=True, servers=[('localhost', 2229)])),
                 (ManyClients, (), dict(port=22133, items=100, queue='spam', clients=100, msec=100, kill=0,
                                        reliable=False, monitor=False)),
                 (Flood, (), dict(port=22133, items=10000, queue='spam', kilobytes=1, burst=1, prefill=0, producers=1,
                                  consumers=1, blocking=False, monitor=False, thrift=False)),
                 (Packing, (), dict(port=22133, items=25000, queue='spam', cycles=100, kilobytes=1, seconds=1,
                                    monitor=False, thrift=False)),
-                (LeakyReader, (), dict(port=2229, items=1000, queue='spam-thrift', consumers=1, drop=0.01,
+                (LeakyReader, (), dict(port=2229, servers=[('localhost', 2229)], items=1000, queue='spam-thrift', consumers=1, drop=0.01,
                                        verbose=False, thrift=True))):
             with self.subTest(program.name, words=words):
                 found = vars(parsed(program, *words).options)
@@ -71,6 +71,14 @@ class CommandLineTest(unittest.TestCase):
             with self.subTest(program.name):
                 found = vars(parsed(program, *words.split()).options)
                 self.assertEqual({key: found[key] for key in expected}, expected)
+
+    def test_several_servers(self):
+        """With commas, with an -h for each; a port of its own goes before -p."""
+        for words, servers in (('-h a,b:5 -h [::1]:6 -p 7', [('a', 7), ('b', 5), ('::1', 6)]),
+                               ('-h a:1,a:2', [('a', 1), ('a', 2)]), ('-h ::1', [('::1', 22133)])):
+            with self.subTest(words):
+                self.assertEqual(parsed(Flood, *words.split()).options.servers, servers)
+        self.assertEqual(parsed(Flood, '-h', 'a,b:5').options.host, 'a, b:5')
 
     def test_help(self):
         for program in PROGRAMS:
@@ -98,6 +106,10 @@ class CommandLineTest(unittest.TestCase):
                 (PutMany, '-r 0', 'out of range'), (PutMany, '-Q 0', 'out of range'), (PutMany, '-b 1k', 'no whole number'),
                 (PutMany, '-p 0', 'out of range'), (PutMany, '-p 65536', 'from 1 to 65535'),
                 (PutMany, '-n 99 -c 100', 'no item for each of 100 clients'),
+                (PutMany, '-h a,', "-h: HOST or [ADDRESS], with a port behind it, not ''"),
+                (PutMany, '-h a:0', 'not'), (PutMany, '-h a:1:2', 'not'), (PutMany, '-h a:65536', 'not'),
+                (PutMany, '-h a,b -h a:22133', 'the same server twice'),
+                (Flood, '--thrift -M -h a:1,a:2', '-M asks port 22133 of each host'),
                 (PutMany, '-q a.b', 'no name of a queue'), (PutMany, '-q a/t=5', 'no name of a queue'),
                 (ManyClients, '-k 100', 'from 0 to 99'), (ManyClients, '-s x', 'no whole number'),
                 (ManyClients, '--thrift', 'unrecognized arguments'), (ManyClients, '-c 0', 'out of range'),

@@ -5,6 +5,7 @@ import os
 import re
 
 from kestrel import __version__
+from kestrel.tools import options
 
 HOST = '127.0.0.1'
 PORT = 22133
@@ -34,7 +35,8 @@ def parser():
 def _common():
     """What may stand before the command or behind it."""
     common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
-    common.add_argument('--host', action='append', help='the server (%s); several, for commands that only look' % HOST)
+    common.add_argument('--host', action='append', type=_instance, metavar='HOST[:PORT[:ADMIN-PORT]]',
+                        help='the server (%s); several, for commands that only look' % HOST)
     common.add_argument('--cluster', type=_cluster, metavar='FILE|zk:PATH', help='for commands that only look: all servers '
                         'in a list as kcluster has it, or in a server set in ZooKeeper, zk:[HOST:PORT]/PATH')
     common.add_argument('--port', type=_port, help='its memcache port (%d)' % PORT)
@@ -159,10 +161,18 @@ def queue_name(text):
 
 def server(text):
     """``HOST``, ``HOST:PORT`` or ``[ADDRESS]:PORT`` -> (host, port)"""
-    match = re.fullmatch(r'\[([^\]]+)\](?::(\d+))?|([^:]+)(?::(\d+))?|([0-9A-Fa-f:.]+)', text)
-    if not match:
-        raise argparse.ArgumentTypeError('HOST, HOST:PORT or [ADDRESS]:PORT, not %r' % text)
-    return match[1] or match[3] or match[5], _port(match[2] or match[4] or str(PORT))
+    host, ports = options.server(text)
+    return host, (ports or [PORT])[0]
+
+
+def instance(text):
+    """``HOST``, ``HOST:PORT`` or ``HOST:PORT:ADMIN-PORT`` -> (host, its ports that are named, list)"""
+    return options.server(text, 2)
+
+
+def _instance(text):
+    instance(text)
+    return text
 
 
 def _cluster(text):

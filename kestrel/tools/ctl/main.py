@@ -51,7 +51,7 @@ def run(words, screen, clock=None):
     screen.as_json = options.json
     clock = clock or Clock()
     hosts = options.host or [arguments.HOST]
-    servers = [Server(host, host, options.admin_port, options.port) for host in hosts]
+    servers = [_named(host, options) for host in hosts]
     code = DONE
     if (len(hosts) > 1 or options.cluster) and (options.command not in SEVERAL or options.command == 'status' and options.new):
         screen.say('kestrelctl: %s is for one server: name one --host' % options.command)
@@ -61,14 +61,21 @@ def run(words, screen, clock=None):
             screen.say('kestrelctl: --cluster or --host, not both')
             return WRONG_USE
         servers, code = _in_cluster(options, screen)
-    for server in servers:
+    for each in servers:
         if len(servers) > 1 or options.cluster:
-            screen.begin(server.name)
-        options.host, options.admin_port, options.port = server.host, server.port, server.memcache_port
+            screen.begin(each.name)
+        options.host, options.admin_port, options.port = each.host, each.port, each.memcache_port
         code = max(code, _run_on(Context(options, screen, clock)))
         if code > 128:
             break
     return code
+
+
+def _named(name, options):
+    """-> Server of a --host; ports that it does not name are those of the options."""
+    host, named = arguments.instance(name)
+    port, admin_port = *named, *(options.port, options.admin_port)[len(named):]
+    return Server(name, host, admin_port, port)
 
 
 def _in_cluster(options, screen):
