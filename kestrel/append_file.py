@@ -149,6 +149,10 @@ class AppendFile:
         """Bytes in the open file. Less than ``size`` if somebody else has cut it."""
         return self._system.fstat(self._descriptor).st_size
 
+    def inode(self):
+        """The number of the open file."""
+        return self._system.fstat(self._descriptor).st_ino
+
     def is_in_place(self):
         """Is there a file of its name, whole and, if it is open, is it this one? Raises OSError."""
         try:

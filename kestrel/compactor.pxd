@@ -25,6 +25,8 @@ cdef class Compactor:
     cdef object told
     cdef double told_until
     cdef double delay
+    cdef double state_from
+    cdef double began_reading
     cdef long long default_journal_size
     cdef long long max_journal_size
     cdef long long max_memory_size

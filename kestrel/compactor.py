@@ -1,5 +1,6 @@
 """Keeps the journal of one queue small: carries out what ``journal.compaction`` decides (D13, D40, D43)."""
 
+from kestrel.journal import state, state_work
 from kestrel.journal.checkpoint import Checkpoint
 from kestrel.journal.compaction import (
     NOTHING, REWRITE, REWRITE_EMPTY, ROTATE_AND_CHECKPOINT, verdict)
@@ -12,6 +13,8 @@ NEVER = float('inf')
 PAUSE = 1.0
 # The same trouble is told of so often, seconds.
 TOLD_EVERY = 60.0
+# The state of a queue is written at most so often, seconds: looking for its head takes 0.1 s of a thread.
+STATE_EVERY = 10.0
 
 
 class Compactor:
@@ -40,6 +43,7 @@ class Compactor:
         self.told = None
         self.told_until = 0.0
         self.delay = 0.0
+        self.state_from = self.began_reading = 0.0
         self.configure(queue.settings)
 
     def configure(self, settings):
@@ -79,6 +83,7 @@ class Compactor:
     def _act(self, what, now):
         queue = self.queue
         if what == REWRITE_EMPTY or what == REWRITE:
+            self._give_way(False)
             if self.job is not None or queue.reader is not None:
                 self.missed = True
             elif what == REWRITE_EMPTY or not self.journal.is_pending():
@@ -113,10 +118,60 @@ class Compactor:
         stats.journal_rotation_usec.add(int((self.clock.monotonic() - began) * 1000000))
         if checkpoint and self.queue.checkpoint is None:
             self.queue.checkpoint = Checkpoint(old, self._opened())
+        self._write_state()
 
     def _opened(self):
         """The open reads, the highest xid first."""
         return sorted(self.queue.opened.items(), key=_xid_of, reverse=True)
+
+    # -- the queue's state -----------------------------------------------------------------------------------------
+
+    def _write_state(self):
+        """A file was rotated: what is known of the queue now is what the files come to."""
+        now = self.clock.monotonic()
+        if self.job is None and now >= self.state_from and self.journal.total() >= state_work.LEAST:
+            self.state_from = now + STATE_EVERY
+            work = state_work.capture(self.queue, self.journal, self._opened())
+            if work is not None:
+                self.journal.state = work.path
+                self.began_reading = now
+                self._start(work, self._state_written)
+
+    def _state_written(self, error):
+        if isinstance(error, (OSError, state_work.GivenUp)):
+            state_work.tell(self.journal, error)
+        elif error is not None:
+            self._failed('have its state written', error)
+        self._rewrite_if_wanted()
+
+    def check_state(self, begun):
+        """The start began with the queue's state (recovery.Recovered.begun): compare it with the journal."""
+        found, files, heads = begun
+        self.journal.state = state.path_of(self.journal.files.spool, self.journal.name)
+        self.began_reading = self.clock.monotonic()
+        self._start(state_work.CheckState(self.journal, files, found, heads), self._state_checked)
+
+    def _state_checked(self, error):
+        work, log, name = self.job.work, self.journal.disk.log, self.journal.shown_name()
+        if error is not None:
+            log.warning('journal of queue %s: the state that the start began with cannot be checked: %s', name,
+                        getattr(error, 'strerror', None) or error)
+        elif work.broken is not None:
+            log.error('journal of queue %s: %s: what cannot be read is left out when its turn comes', name, work.broken)
+        elif work.wrong is not None:
+            log.error('journal of queue %s: %s: the queue goes on with what the start began with, and the next start replays'
+                      ' the whole journal', name, work.wrong)
+            self.journal.forget_state()
+        self._rewrite_if_wanted()
+
+    def _reads_only(self):
+        return self.job is not None and self.job.work.only_reads
+
+    def _give_way(self, at_once=True):
+        """End what only reads, or let it have its time: there is something else to be done."""
+        if self._reads_only() and (at_once or self.clock.monotonic() >= self.began_reading + self.job.work.patience):
+            job, self.job = self.job, None
+            job.cancel()
 
     # -- rewriting -------------------------------------------------------------------------------------------------
 
@@ -165,6 +220,7 @@ class Compactor:
         if not awaited and self.clock.monotonic() < self.paused_until:
             return False
         self.wanted = True
+        self._give_way()
         if self.job is None:
             self._rewrite(False)
         return True
@@ -178,6 +234,7 @@ class Compactor:
         """Begin a rewrite if nothing waits and the files hold something all the same: for a graceful stop.
         Nothing is begun beside another job. -> true if it was begun."""
         queue = self.queue
+        self._give_way()
         if self.job is not None or queue.count or queue.tail or queue.reader is not None:
             return False
         if not self.journal.total():
@@ -209,6 +266,7 @@ class Compactor:
         checkpoint, queue.checkpoint = queue.checkpoint, None
         if self.journal.is_pending():
             return
+        self._give_way(False)
         work = Pack(self.journal, checkpoint.file, checkpoint.content(queue.items), self.clock.now_ms())
         if self.job is None:
             self._start(work, self._pack_ended)
@@ -227,7 +285,7 @@ class Compactor:
         """Somebody may have removed or renamed files of the queue: begin to write them again, from memory or from what
         is still open. -> true if that has begun. Raises OSError if the folder cannot be looked at."""
         now = self.clock.monotonic()
-        if self.job is not None or self.journal.is_pending() or now < self.lost_until:
+        if self.job is not None and not self._reads_only() or self.journal.is_pending() or now < self.lost_until:
             return False
         if self.queue.reader is not None:
             for file in self.journal.files.files:
@@ -239,6 +297,7 @@ class Compactor:
             lost.append(self.journal.file)
         if not lost:
             return False
+        self._give_way()
         in_memory = self.queue.reader is None
         for file in lost:
             if file in self.lost_told:

@@ -215,6 +215,10 @@ class Disk:
         it back: it would be missing to other queues and to clients (D68)."""
         return descriptor >= self._files // 2
 
+    def stat(self, path):
+        """Of a file, as os.stat."""
+        return self.system.stat(path)
+
     def fsync_path(self, path):
         """Make a file durable that is closed, if it is there still."""
         try:
@@ -322,7 +326,7 @@ class Disk:
 
 
 class ReadFile:
-    """A file that is read. ``size``: its length in bytes when it was opened.
+    """A file that is read. ``status``: its fstat when it was opened; ``size``: its length in bytes then.
 
     on_read  called with the number of bytes after each reading, or None
     """
@@ -331,7 +335,8 @@ class ReadFile:
         self._on_read = on_read
         self._system = system
         self._descriptor = system.open(path, flags | os.O_CLOEXEC)
-        self.size = system.fstat(self._descriptor).st_size
+        self.status = system.fstat(self._descriptor)
+        self.size = self.status.st_size
 
     def read_at(self, count, offset):
         """At most ``count`` bytes from ``offset`` on; none at the end."""

@@ -13,6 +13,8 @@ ONE_TURN = 0.000001
 # one after the other.
 SYNC_THREADS = 4
 JOB_THREADS = 2
+# What only reads the journal and may take minutes keeps nobody waiting but its like.
+READING_THREADS = 1
 
 
 class Threads:
@@ -89,6 +91,7 @@ class Hub:
         self._loop = get_hub().loop
         self._syncs = Threads(self._loop, SYNC_THREADS)
         self._jobs = Threads(self._loop, JOB_THREADS)
+        self._readings = Threads(self._loop, READING_THREADS)
 
     def call_later(self, seconds, function, *arguments):
         """Call ``function`` on the hub, once. The hub's loop keeps the timer alive until then."""
@@ -107,9 +110,14 @@ class Hub:
         """See ``Threads.run``: for what may take long."""
         self._jobs.run(job, done)
 
+    def run_reading(self, job, done):
+        """See ``Threads.run``: for what takes long and nobody waits for."""
+        self._readings.run(job, done)
+
     def close(self):
         self._syncs.close()
         self._jobs.close()
+        self._readings.close()
 
     @staticmethod
     def _fire(timer, function, arguments):

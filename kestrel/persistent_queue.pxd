@@ -22,6 +22,7 @@ cdef class PersistentQueue(QueueItems):
     cdef public object hub
     cdef public object deadlines
     cdef public object mover
+    cdef object last_state
     cdef public dict opened
     cdef public long long created
     cdef public int xid

@@ -13,6 +13,7 @@ from collections import deque
 
 from kestrel.deadlines import Deadlines
 from kestrel.item import Item
+from kestrel.journal import state_work
 from kestrel.journal.xids import next_xid
 from kestrel.queue_items import QueueItems
 
@@ -57,6 +58,7 @@ class PersistentQueue(QueueItems):
         self.last_taken = 0
         # puts that were accepted and not stored (fanout_only): a use that nothing else shows (D24)
         self.passed_on = 0
+        self.last_state = None
         if recovered is not None:
             self.opened = recovered.opened
         self.settings = None
@@ -571,9 +573,24 @@ class PersistentQueue(QueueItems):
         self.closed = True
         self.waiters.dismiss_all()
         self.compactor = None
-        if self.journal is not None:
-            self.journal.close()
-            self.journal.queue = None
+        journal = self.journal
+        if journal is not None:
+            if journal.total() >= state_work.LEAST:
+                self.last_state = state_work.capture(self, journal, list(self.opened.items()))
+            journal.close()
+            journal.queue = None
+
+    def write_state(self, until):
+        """Write down for the next start what the queue was when it was closed, if that can be done ``until`` then,
+        monotonic seconds; may run in a thread."""
+        work, self.last_state = self.last_state, None
+        if work is None or self.journal.suspect is not None:
+            return
+        work.until = until
+        try:
+            work()
+        except (OSError, state_work.GivenUp) as error:
+            state_work.tell(self.journal, error)
 
     def delete(self):
         """Remove the queue with its journal files. Its waiters get "no item", its open reads are void (D53).

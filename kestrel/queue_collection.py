@@ -76,6 +76,7 @@ class QueueCollection:
         on_replay  called for each block of a journal with the number of the queue, that of all queues, its name, and the bytes
         """
         self.spool = spool
+        started = []
         found = sorted(recovery.scan(self.disk, self.spool, self.log).items())
         for number, (name, files) in enumerate(found, 1):
             settings = self.config.queue(name)
@@ -84,10 +85,15 @@ class QueueCollection:
                 continue
             on_read = partial(on_replay, number, len(found), name) if on_replay else None
             recovered = recovery.recover(self.disk, self.clock, self.log, files, settings.max_memory_size,
-                                         settings.max_deliveries, on_read)
+                                         settings.max_deliveries, on_read, True)
             self._set_up_by_name(name, settings, recovered)
+            started.append((self.queues[name], recovered.begun))
         self._set_up_configured(self.config)
         self._set_aliases(self.config)
+        for queue, begun in started:
+            queue.fill()
+            if begun is not None:
+                queue.compactor.check_state(begun)
         for queue in list(self.queues.values()):
             if queue.opened:
                 queue.mover.bury_found()

@@ -25,12 +25,13 @@ cdef class QueueItems:
     cdef bint unreadable
     cdef object trouble
     cdef bint reading_on
+    cdef public bint filling
     cdef public object tail
     cdef public long long tail_bytes
     cdef long long tail_behind
     cdef public long long voids
     cdef public object voids_left_out
-    cdef set voids_behind
+    cdef readonly set voids_behind
     cdef public object checkpoint
     cdef public bint closed
     cdef public long long max_memory_size

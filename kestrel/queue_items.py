@@ -62,6 +62,7 @@ class QueueItems:
         self.unreadable = False     # is a timer under way that tries again
         self.trouble = None         # what the log says of that: (path, errno)
         self.reading_on = False
+        self.filling = False        # reading back although nothing leaves
         self.tail = deque()
         self.tail_bytes = 0
         self.tail_behind = 0        # how many of the tail are left on disk
@@ -165,6 +166,15 @@ class QueueItems:
         self.reading_on = False
         if self.reader is not None and not self.closed:
             self._move_up()
+        if self.filling:
+            self.fill()
+
+    def fill(self):
+        """Read back what there is room for, a slice in each turn of the hub: a start may have left it on disk."""
+        self.filling = (self.reader is not None and self.mem_bytes < self.max_memory_size and not self.unreadable
+                        and not self.closed)
+        if self.filling:
+            self._read_on_soon()
 
     def _reader_left_a_file(self):
         """-> false if that was the written end of the last one, which ends read-behind in any case (D45)."""

@@ -36,6 +36,7 @@ from kestrel.status import STORED, ServerStatus, StatusFile
 REQUESTS_MAY_TAKE = 5.0     # seconds that running requests have to finish at the stop (D46)
 SHUTDOWN_DELAY = 0.1
 CLOSING_THREADS = 8
+STATES_MAY_TAKE = 5.0       # seconds, of all queues
 
 
 def _thrift():
@@ -470,6 +471,10 @@ class KestrelServer:
         """Sync and close all journals, several at a time: the file system commits them together."""
         pool = ThreadPool(CLOSING_THREADS)
         for _ in pool.imap_unordered(PersistentQueue.close, list(self.collection.queues.values())):
+            self.on_stop_step()
+        # a queue that finds no time is replayed by the next start
+        until = self.clock.monotonic() + STATES_MAY_TAKE
+        for _ in pool.imap_unordered(lambda queue: queue.write_state(until), list(self.collection.queues.values())):
             self.on_stop_step()
         pool.kill()
         try:

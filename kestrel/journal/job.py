@@ -6,7 +6,8 @@ class Job:
     or a number of seconds to wait. Between two yields it is on the hub and nothing else runs.
 
     hub    hub.Hub
-    work   has ``steps()``, the generator, and ``cancelled``, which its threads look at
+    work   has ``steps()``, the generator, ``cancelled``, which its threads look at, and ``only_reads``: it takes long, and
+           nobody waits for it
     ended  called on the hub with None, or with the exception that ended the steps
     """
 
@@ -49,7 +50,8 @@ class Job:
         while True:
             try:
                 if callable(step):
-                    self._hub.run_job(step, self._go)
+                    run = self._hub.run_reading if self.work.only_reads else self._hub.run_job
+                    run(step, self._go)
                     self._stepping = True
                 else:
                     self._hub.call_later(step, self._go, None, None)

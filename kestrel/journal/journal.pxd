@@ -18,6 +18,7 @@ cdef class Journal:
     cdef public long long serial
     cdef public AppendFile file
     cdef public AppendFile twin
+    cdef public object state
     cdef public Series files
     cdef readonly object clock
     cdef object _syncer

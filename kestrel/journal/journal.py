@@ -6,6 +6,7 @@ import threading
 from kestrel.append_file import SyncJob
 from kestrel.disk import as_path
 from kestrel.errors import JournalError
+from kestrel.journal import state
 from kestrel.journal.outage import Outage
 from kestrel.journal.pending import Pending
 from kestrel.journal.record import (
@@ -83,6 +84,8 @@ class Journal:
         self.answered = 0
         # The new file of a rewrite, which gets every record too while it is about to take the place of the others.
         self.twin = None
+        # The file of the queue's state (state.py), None as long as there is none.
+        self.state = None
         try:
             self.files = Series(disk, clock, as_path(spool), name, recovered)
         except OSError as error:
@@ -534,7 +537,17 @@ class Journal:
                 file.unlink()
             except OSError as error:
                 self.disk.log.error('cannot delete %s: %s', shown_path(file.path), error.strerror)
+        self.forget_state()
         self.hub.run_job(lambda: [self._close_file(file) for file in files], _nothing_more)
+
+    def forget_state(self):
+        """Delete the file of the queue's state, if there is one."""
+        if self.state is not None:
+            try:
+                state.forget(self.disk, self.state)
+            except OSError as error:
+                self.disk.log.warning('cannot tidy up %s: %s', shown_path(self.state), error.strerror)
+            self.state = None
 
     def _replace_all(self):
         """-> the AppendFiles of the queue, in the order in which they are to go.

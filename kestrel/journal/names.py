@@ -12,6 +12,8 @@ character of that number in UTF-8, whatever the locale (D70).
 import re
 
 CORRUPT_FOLDER = b'.corrupt'
+# Kestrel 2.4 passes over every name with ~~ in it, and starts.
+STATE_FOLDER = b'.state~~'
 LONGEST_NAME = 236      # so that .<13 digits>.pack still fits into 255 bytes (D34)
 
 _FORM = re.compile(rb'(?P<queue>[^./~]+)(?:\.(?P<ms>[0-9]+)(?P<pack>\.pack)?|(?P<temporary>~~[0-9]+))?')
@@ -56,6 +58,7 @@ class QueueFiles:
     current   bytes, the name of the current file; ``has_current``: is it there
     archived  [(ms, file name)] in the order of their replay
     packs     [(ms, file name)] likewise, not yet put in place
+    has_state is there a file of it in STATE_FOLDER
     """
 
     def __init__(self, spool, name):
@@ -63,6 +66,7 @@ class QueueFiles:
         self.name = name
         self.current = current(name)
         self.has_current = False
+        self.has_state = False
         self.archived = []
         self.packs = []
 
@@ -88,7 +92,8 @@ class QueueFiles:
 
 
 class Spool:
-    """A folder's content told apart: ``queues`` {name: QueueFiles}; ``temporary``, ``strays`` [file name]."""
+    """A folder's content told apart: ``queues`` {name: QueueFiles}; ``temporary``, ``strays`` [file name];
+    ``has_states``: is STATE_FOLDER there."""
 
     def __init__(self, path, entries):
         """``entries``: [(file name, bytes; is it a regular file)]."""
@@ -96,8 +101,9 @@ class Spool:
         self.queues = {}
         self.temporary = []
         self.strays = []
+        self.has_states = (STATE_FOLDER, False) in entries
         for file_name, is_file in sorted(entries):
-            if file_name == CORRUPT_FOLDER and not is_file:
+            if file_name in (CORRUPT_FOLDER, STATE_FOLDER) and not is_file:
                 continue
             form = _FORM.fullmatch(file_name) if is_file else None
             name = queue_of(form['queue']) if form else None

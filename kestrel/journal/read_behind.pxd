@@ -20,6 +20,7 @@ cdef class ReadBehind:
     cdef public AppendFile file
     cdef public AppendFile left
     cdef public bint busy
+    cdef public bint broken
     cdef object _log
     cdef object _now
     cdef long long _block
@@ -29,3 +30,4 @@ cdef class ReadBehind:
     @cython.locals(reader=RecordReader, op=int, passed=int)
     cpdef next(self)
     cpdef place(self)
+    cpdef begin(self)

@@ -33,6 +33,8 @@ class ReadBehind:
         self.left = None
         # ``next`` answered None because it has passed over many records; nothing has ended
         self.busy = False
+        # it has met a broken record
+        self.broken = False
         self._log = log
         self._now = now_ms
         self._block = min(LARGEST_BLOCK, max(LEAST_BLOCK, max_memory_size // 16))
@@ -66,6 +68,7 @@ class ReadBehind:
                 return reader.item
             if op == END or op == TORN or op == IMPOSSIBLE:
                 if op != END:
+                    self.broken = True
                     self._log.error('%s: broken record at offset %d met while it was read back: the rest of this file'
                                     ' is left out', shown_path(self.file.path), reader.offset)
                 self._advance()
@@ -108,6 +111,10 @@ class ReadBehind:
     def place(self):
         """Where the item that ``next`` answered last begins: (file, offset)."""
         return self.file, self._reader.offset
+
+    def begin(self):
+        """Where all that is left on disk begins: (file, offset)."""
+        return self.file, self._reader.place()
 
     def move_to(self, file, offset):
         """Go on elsewhere."""

@@ -35,7 +35,7 @@ cdef class RecordReader:
                    add_time='long long', expiry='long long')
     cpdef int next(self) except -9
     @cython.locals(block=bytes, position='long long', limit='long long', left='long long', size='long long')
-    cpdef int skim(self) except -9
+    cpdef int skim(self, long long most=*) except -9
     @cython.locals(position=Py_ssize_t, end=Py_ssize_t)
     cdef int _rare(self, int op) except -9
     @cython.locals(block=bytes, position=Py_ssize_t, size='long long')

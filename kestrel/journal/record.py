@@ -35,16 +35,19 @@ CONTINUE = 8
 REMOVE_TENTATIVE_XID = 9
 ADD_FLAGS = 10
 LAST = ADD_FLAGS
+ADDITIONS = frozenset((ADD, ADDX, ADD_XID, CONTINUE, ADD_FLAGS))
 
 # What RecordReader.next() answers instead of an op.
 END = -1            # the file ends where a record could begin
 TORN = -2           # the file ends inside a record
 IMPOSSIBLE = -3     # no such op, or a size below the least
+ENOUGH = -4         # ``skim`` has passed over as many as it may
 
 REMOVE_RECORD = bytes([REMOVE])
 LONGEST_DATA = 0x7fffffff - 24      # so that size stays an i32
 LONGEST_HEADER = 29
 BLOCK = 1 << 20                     # how much of a file is read at once, bytes
+MANY = 9223372036854775807
 
 _ADDX_HEADER = struct.Struct('<BIqq')
 _FLAGS_HEADER = struct.Struct('<BIIiqq')
@@ -153,8 +156,9 @@ class RecordReader:
             return op
         return self._rare(op)
 
-    def skim(self):
-        """As ``next``, but passes over the ADDX records that stand before, without reading their data."""
+    def skim(self, most=MANY):
+        """As ``next``, but passes over the ADDX records that stand before, without reading their data; ENOUGH when
+        these are ``most``."""
         self.skimmed = 0
         self.skimmed_bytes = 0
         while True:
@@ -162,7 +166,7 @@ class RecordReader:
             position = self._position
             limit = self._limit
             left = self.size - self._base
-            while limit - position >= 5 and block[position] == ADDX:
+            while limit - position >= 5 and block[position] == ADDX and self.skimmed < most:
                 size = block[position + 1] | block[position + 2] << 8 | block[position + 3] << 16
                 size += block[position + 4] * 0x1000000
                 if size < 16 or size > 0x7fffffff or position + 5 + size > left:
@@ -178,8 +182,10 @@ class RecordReader:
                 self._limit = self._position = 0
             else:
                 self._position = position
-                if limit - position >= 5 or self._base + limit >= self.size:
+                if self.skimmed < most and (limit - position >= 5 or self._base + limit >= self.size):
                     return self.next()
+            if self.skimmed == most:
+                return ENOUGH
             if self._base + self._limit < self.size:
                 self._fill(LONGEST_HEADER)
 

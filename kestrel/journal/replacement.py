@@ -40,6 +40,8 @@ class Replacement:
     items    list of Item, written behind them
     """
 
+    only_reads = False
+
     def __init__(self, journal, opened, items):
         self.cancelled = False
         self.temporary = None       # AppendFile, the new file

@@ -31,10 +31,12 @@ cdef class Replay:
     cdef readonly long long without_xid
     cdef readonly long long collisions
     cdef long long _max_memory_size
+    cdef long long _memory
     cdef object _log
 
     @cython.locals(op=int)
     cpdef int run(self, RecordReader reader, list files, now_ms) except -9
+    cpdef resume(self, ReadBehind reader, found)
     @cython.locals(item=Item, size='long long')
     cdef _add(self, RecordReader reader, list files, now_ms)
     @cython.locals(item=Item, size='long long')

@@ -26,13 +26,14 @@ class Replay:
     flagged    int, op 10 records done; ``without_xid``: items opened by a REMOVE_TENTATIVE; ``collisions``: items opened
                under an xid that was open. These are what the original reads otherwise (D4, D39, D65).
 
-    max_memory_size  bytes; with that much waiting read-behind begins
+    max_memory_size  of the queue, bytes; with that much waiting read-behind begins
+    at_first   bytes, or None: it begins with less already, and no more than that is read back
     log        logging.Logger
 
     Nothing is looked at for expiry: removals are positional.
     """
 
-    def __init__(self, max_memory_size, log):
+    def __init__(self, max_memory_size, log, at_first=None):
         self.items = deque()
         self.count = 0
         self.bytes = 0
@@ -46,6 +47,7 @@ class Replay:
         self.without_xid = 0
         self.collisions = 0
         self._max_memory_size = max_memory_size
+        self._memory = max_memory_size if at_first is None else min(at_first, max_memory_size)
         self._log = log
 
     def run(self, reader, files, now_ms):
@@ -90,6 +92,21 @@ class Replay:
             else:
                 return op
 
+    def resume(self, reader, found):
+        """Begin with a State instead of the first record. Raises OSError.
+
+        reader  ReadBehind at its place
+        """
+        self.items.extend(found.heads)
+        self.mem_bytes = sum([len(item.data) for item in found.heads])
+        self.count = found.count
+        self.bytes = found.bytes
+        self.behind = found.behind
+        self.reader = reader
+        self.opened.update(found.opened)
+        self.counter = found.counter
+        self._refill()
+
     def back_out(self, max_deliveries=None):
         """Put back everything that is still open, the highest xid first; -> the xids in that order.
 
@@ -112,7 +129,7 @@ class Replay:
             return
         self.items.append(item)
         self.mem_bytes += size
-        if self.bytes >= self._max_memory_size:
+        if self.bytes >= self._memory:
             self.reader = ReadBehind(files, files[-1], reader.place(), self._max_memory_size, now_ms, self._log)
 
     def _drop(self):
@@ -127,7 +144,7 @@ class Replay:
         return item
 
     def _refill(self):
-        while self.mem_bytes < self._max_memory_size or not self.items:
+        while self.mem_bytes < self._memory or not self.items:
             if self.behind == 0:
                 self.reader = None
                 return
@@ -136,7 +153,7 @@ class Replay:
                 self.behind -= 1
                 self.items.append(item)
                 self.mem_bytes += len(item.data)
-            elif self.reader.left is None and not self.reader.busy:
+            elif self.reader.broken or self.reader.left is None and not self.reader.busy:
                 raise OSError(errno.EIO, 'the file changed while it was read')
 
     def _open_without_xid(self):

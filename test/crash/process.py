@@ -4,13 +4,15 @@ It consists of the real parts, as ``server.py`` connects them; its files are tho
 """
 
 import errno
+import math
 import types
 from collections import deque
+from functools import partial
 
 from greenlet import getcurrent, greenlet
 
 from kestrel.disk import Disk
-from kestrel.hub import JOB_THREADS, SYNC_THREADS
+from kestrel.hub import JOB_THREADS, READING_THREADS, SYNC_THREADS
 from kestrel.journal.sync import Syncer
 from kestrel.queue_collection import QueueCollection
 from kestrel.services import Services
@@ -19,7 +21,7 @@ from kestrel.stats import ServerStats
 from support.fakes import SERVER_DEFAULTS, FakeConnection, FakeControl
 from support.spool import MovedHub
 
-MOST_THREADS = {'syncs': SYNC_THREADS, 'jobs': JOB_THREADS}
+MOST_THREADS = {'syncs': SYNC_THREADS, 'jobs': JOB_THREADS, 'readings': READING_THREADS}
 CALLS = ('open', 'close', 'dup', 'write', 'writev', 'pwrite', 'ftruncate', 'rename', 'replace', 'unlink',
          'mkdir', 'fsync', 'fdatasync')
 
@@ -78,6 +80,9 @@ class ThreadedHub(MovedHub):
 
     def run_job(self, job, done):
         self.waiting['jobs'].append((job, done))
+
+    def run_reading(self, job, done):
+        self.waiting['readings'].append((job, done))
 
     def turn(self):
         while self.called_soon or self.ready:
@@ -185,14 +190,19 @@ class Process:
         for queue in queues:
             while queue.compactor.stop() is None:
                 self.hub.work()
-        closed = []
-        for queue in queues:
-            self.hub.run_job(queue.close, lambda result, error: closed.append(error))
-        while len(closed) < len(queues):
-            self.hub.work()
-        if any(closed):
-            raise AssertionError(closed)
+        self._do_all([queue.close for queue in queues])
+        self._do_all([partial(queue.write_state, math.inf) for queue in queues])
         self.disk.unlock_spool()
+
+    def _do_all(self, jobs):
+        """In threads, at once."""
+        done = []
+        for job in jobs:
+            self.hub.run_job(job, lambda result, error: done.append(error))
+        while len(done) < len(jobs):
+            self.hub.work()
+        if any(done):
+            raise AssertionError(done)
 
     def end(self):
         """The process is gone, wherever it was."""

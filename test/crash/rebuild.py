@@ -22,6 +22,7 @@ import struct
 from crash.recorder import Create, Cut, FolderSynced, MakeFolder, Note, Rename, Synced, Unlink, Write
 
 NAMES = (Create, Rename, Unlink, MakeFolder)
+STATES = b'.state~~/'
 MOST_CUTS = 40          # in one file, at one place
 RANDOM_MIXES = 4        # at one place
 
@@ -312,5 +313,5 @@ def split(recorder):
 
 
 def queue_of(name):
-    """The queue of a file's name; what is in .corrupt belongs to none."""
-    return name.partition(b'.')[0].partition(b'~')[0]
+    """The queue of a file's name, that of its state included; what is in .corrupt belongs to none."""
+    return name.removeprefix(STATES).partition(b'.')[0].partition(b'~')[0]

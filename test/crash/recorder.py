@@ -210,6 +210,11 @@ class Recorder:
             os.mkdir(path, mode)
             self.log.append(MakeFolder(self._name(path)))
 
+    def makedirs(self, path, mode=0o777, exist_ok=False):
+        """One that is there, or in a folder that is there."""
+        if not os.path.isdir(path):
+            self.mkdir(path, mode)
+
     # --- durability
 
     def fsync(self, descriptor):

@@ -391,3 +391,35 @@ class ReadsTest(ReadBehindTest):
         self.put('q', *items)
         self.crash_and_start()
         self.assertEqual(self.drain('q'), items)
+
+
+class QuickStartTest(ReadBehindTest):
+    """A long queue begins where it was; its journal is not read again."""
+
+    def test_after_a_stop_and_after_a_crash(self):
+        self.start_with(0, max_memory_size='4MB', max_journal_size='1GB', default_journal_size='1GB')
+        items = items_of(19, 1 << 20)
+        self.put('q', *items)
+        self.assertEqual(self.take_many('q', 2), items[:2])
+        self.server.stop()
+        self.assertEqual(files(self.server.spool / '.state~~').keys(), {'q'})
+        self.start()
+        self.assertIn('17 items are as they were at the end of', self.log())
+        self.assert_numbers('q', items=17, bytes=17 << 20)
+        self.assertEqual(self.take('q/open'), items[2])
+        eventually(self, 'memory is filled', lambda: self.numbers('q', 'mem_items') == [4])
+        before = files(self.server.spool / '.state~~')
+        more = []
+
+        def has_new_state():
+            """... which is written after a rotation."""
+            more.extend(items_of(1, 1 << 20, 100 + len(more)))
+            self.put('q', more[-1])
+            now = files(self.server.spool / '.state~~')
+            return now != before and now.keys() == {'q'}
+        eventually(self, 'a new state', has_new_state)
+        self.put('q', b'last')
+        self.crash_and_start()
+        self.assertEqual(self.log().count('items are as they were at the end of'), 2)
+        self.assertEqual(self.drain('q'), items[2:] + more + [b'last'])
+        self.assertNotIn('ERROR', self.log())

@@ -10,6 +10,8 @@ from support.spool import MovedHub
 class Work:
     """``done`` says what has happened; ``plan(work)`` is the generator of its steps."""
 
+    only_reads = False
+
     def __init__(self, plan):
         self.cancelled = False
         self.done = []

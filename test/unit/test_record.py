@@ -314,6 +314,22 @@ class SkimTest(unittest.TestCase):
         self.assertEqual((reader.skim(), reader.skimmed, reader.skimmed_bytes), (record.END, 10, 1000000))
         self.assertLess(file.read, 20000)
 
+    def test_skim_passes_over_so_many_at_most(self):
+        words = [addx_header(Item(bytes(size), THEN)) + bytes(size) for size in (0, 1, 50, 2000, 3, 0)]
+        data = b''.join(words[:4]) + b'\x01' + b''.join(words[4:])
+        for block in (1, 30, 100, record.BLOCK):
+            for most in range(1, 7):
+                reader = RecordReader(Bytes(data), NOW, 0, block)
+                passed = min(most, 4)
+                self.assertEqual((reader.skim(most), reader.skimmed), (record.ENOUGH if most <= 4 else record.REMOVE, passed))
+                self.assertEqual(reader.skimmed_bytes, sum([0, 1, 50, 2000][:passed]))
+                self.assertEqual(reader.place(), sum(map(len, words[:passed])) + (most > 4))
+                if most <= 4:
+                    left = 0
+                    while reader.skim(1) != record.END:
+                        left += reader.skimmed
+                    self.assertEqual((left, reader.skimmed, reader.place()), (6 - passed, 0, len(data)))
+
     def test_next_goes_on_where_skim_stopped(self):
         word = addx_header(Item(b'1', THEN)) + b'1'
         for block in (1, 30, record.BLOCK):
