@@ -161,8 +161,8 @@ class PersistentQueue(QueueItems):
         size = len(data[0])
         now = self.clock.now_ms()
         # each put sweeps before it stores (spec queues 5): one that has expired already goes before the next is put
-        if (self.discards or self.fanout_only or self.closed or size >= JOINED or self._full()
-                or 0 < expiry < now):
+        if (self.discards or self.fanout_only or self.closed or size >= JOINED or size > self.max_item_size
+                or self._full() or 0 < expiry < now):
             stored = self.put(data[0], 0, expiry, False)
             if stored is None:
                 return -1, None

@@ -50,7 +50,7 @@ class Puts(Access):
 
     def put_many(self, name, items, expiry):
         """Store items one after the other, each as ``put`` does; all of them are written before the first fsync is waited
-        for. -> how many were stored: one that is refused by a limit does not keep the others out.
+        for, but see ``_put_next``. -> how many were stored: one that is refused by a limit does not keep the others out.
 
         items   list of bytes
         expiry  int, ms since 1970, 0 = never
@@ -105,7 +105,7 @@ class Puts(Access):
 
     def put_until_refused(self, name, items, expiry, commits):
         """Store items one after the other, up to the first that is refused. -> how many. They are written together where
-        nothing stands against it, and not waited for, see ``wait_for_all``.
+        nothing stands against it, and not waited for, see ``wait_for_all`` (but ``_put_next``).
 
         items   list of bytes
         expiry  int, ms since 1970, 0 = never

@@ -213,6 +213,16 @@ class RotationTest(CompactedTest):
             self.settle()
         self.assertEqual(sizes, sizes[:1] * 3)
 
+    def test_a_put_that_is_refused_rotates_nothing(self):
+        # spec journal 8: the check is made before a put is journaled
+        self.begin(max_memory_size=99, max_item_size=100)
+        self.put(BIG)
+        for large in ([b'x' * 101], [b'x' * 101, b'small']):
+            self.assertEqual(self.queue.put_many(large, 0), (0, None))
+            self.assertEqual(self.files(), ['q'])
+        self.assertEqual(self.queue.put_many([b'small'], 0), (1, None))
+        self.assertEqual(len(self.files()), 2)
+
     def test_items_that_are_put_together_are_rewritten_for_as_soon(self):
         self.begin(max_journal_size=100)
         self.assertEqual(self.queue.put_many([b'2'] * 10, 0), (5, None), '22 bytes each: the sixth put has to look')
