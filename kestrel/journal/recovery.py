@@ -16,7 +16,7 @@ from kestrel.shown import shown_path, shown_queue
 DISPENSABLE = 1 << 20
 # So much of a queue is in memory at first, bytes: the rest is read back when the server is ready. Of 10 000 000 items of
 # 100 bytes, 128 MB of them in memory, making objects took 1.0 of 1.2 s of the replay, stepping over the others 0.2 s.
-AT_FIRST = 1 << 20
+AT_FIRST = 16 << 20
 
 
 class Recovered:

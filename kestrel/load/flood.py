@@ -67,11 +67,11 @@ class Flood(program.Program):
         msec = self.go(clients, lambda: 'put %d of %d, got %d of %d items' % (
             self.sum('put'), write, self.sum('got'), read))
         if self.sum('put') == write and self.sum('got') == read:
-            self.finished(msec, options.items * options.consumers * servers, read, read, 'put')
+            self.finished(msec, options.items * options.consumers * servers, read, read)
         else:
             self.say('Ended early: put %d of %d and got %d of %d items in %d msec.' % (
                 self.sum('put'), write, self.sum('got'), read, msec))
-        self.told_each('got', 'put')
+        self.told_each('got')
         self.say('Consumer(s) spun %d times in misses.' % self.sum('misses'))
         self.told_troubles()
         self.check_items(Ledger.lost)

@@ -176,8 +176,8 @@ class LeakyReader(program.Program):
             return sum([reading.confirmed for reading in readings])
 
         msec = self.go(clients, lambda: 'confirmed %d of %d items' % (confirmed(), total))
-        self.finished(msec, total, confirmed(), total, 'put')
-        self.told_each('got', 'put')
+        self.finished(msec, total, confirmed(), total)
+        self.told_each('got')
         self.told_troubles()
         self._told_missing(readings)
 

@@ -133,7 +133,7 @@ class ManyClients(program.Program):
         total = options.items * len(self.targets)
         msec = self.go(clients, lambda: 'received %d of %d items' % (self.sum('got'), total))
         self.say('Received %d items in %d msec.' % (self.sum('got'), msec))
-        self.told_each('got', 'put')
+        self.told_each('got')
         self.told_troubles()
         self.check_items(Ledger.missing)
 

@@ -70,7 +70,7 @@ class Packing(program.Program):
             msec = self.msec_until(max([target.tally.got_at for target in self.targets]))
             self.say('Read %d items in %d msec. Consumer spun %d times in misses.' % (
                 self.sum('got'), msec, self.sum('misses')))
-            self.told_each('got', 'get')
+            self.told_each('got')
             self.check_items(Ledger.lost)
         self.told_troubles()
 

@@ -144,21 +144,21 @@ class Program:
             for text, count in target.tally.troubles.items():
                 self.complain('%s%d of %d clients ended early: %s' % (target.label, count, target.clients, text))
 
-    def told_each(self, figure, word):
+    def told_each(self, figure):
         """If there are several servers, a line of each: how far it came, and when it had its last item."""
         if len(self.targets) > 1:
             for target in self.targets:
                 tally = target.tally
                 done, msec = getattr(tally, figure), self.msec_until(tally.got_at if figure == 'got' else tally.last_at)
-                each = ' (%s usec/%s throughput)' % (usec_each(msec, done), word) if done else ''
+                each = ' (%s usec/put throughput)' % usec_each(msec, done) if done else ''
                 self.say('%s%d items in %d msec%s.' % (target.label, done, msec, each))
 
-    def finished(self, msec, divisor, done, total, word):
-        """The line at the end of a run; that of an interrupted one says how far it came."""
+    def finished(self, msec, divisor, done, total):
+        """The line at the end of a run, of gets too (spec tools 5); that of an interrupted one says how far it came."""
         if done == total and divisor:
-            self.say('Finished in %d msec (%s usec/%s throughput).' % (msec, usec_each(msec, divisor), word))
+            self.say('Finished in %d msec (%s usec/put throughput).' % (msec, usec_each(msec, divisor)))
             return
-        each = ' (%s usec/%s throughput)' % (usec_each(msec, done), word) if done else ''
+        each = ' (%s usec/put throughput)' % usec_each(msec, done) if done else ''
         self.say('Ended early: %d of %d items in %d msec%s.' % (done, total, msec, each))
 
     def told_distribution(self):

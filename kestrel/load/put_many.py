@@ -53,7 +53,7 @@ class PutMany(program.Program):
             tally = target.begin(timed=True)
             consumers += target.drive([Consumer(tally, self.dialect(), target.ledger, queues, each, options.burst,
                                                 turn=number, must=True) for number in range(options.clients)])
-        self._measure(consumers, total, 'get')
+        self._measure(consumers, total, 'got')
         self.check_items(Ledger.missing)
 
     def _queues(self):
@@ -68,14 +68,13 @@ class PutMany(program.Program):
             verb, options.items, options.bytes, pieces, options.burst, 'to' if verb == 'Put' else 'from',
             self.where, options.queues, options.queue, options.clients))
 
-    def _measure(self, clients, total, word):
-        """``total``: items of each server."""
+    def _measure(self, clients, total, figure):
+        """``total``: items of each server; ``figure``: ``put`` or ``got``."""
         total *= len(self.targets)
-        figure = 'put' if word == 'put' else 'got'
         retries = self._retries()
         msec = self.go(clients, lambda: '%d of %d items' % (self.sum(figure), total))
-        self.finished(msec, total, self.sum(figure), total, word)
-        self.told_each(figure, word)
+        self.finished(msec, total, self.sum(figure), total)
+        self.told_each(figure)
         if self._retries() > retries:
             self.say('Had to retry %d times to make all connections.' % (self._retries() - retries))
         self.told_distribution()

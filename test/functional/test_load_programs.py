@@ -26,7 +26,7 @@ from support.environment import process_environment
 from support.server import PortLease, Server
 
 DISTRIBUTION = r'Distribution in usec: min=\d+ max=\d+ p50=\d+ p75=\d+ p90=\d+ p95=\d+ p99=\d+ p999=\d+ p9999=\d+\n'
-FINISHED = r'Finished in \d+ msec \(\d+\.\d usec/%s throughput\)\.\n'
+FINISHED = r'Finished in \d+ msec \(\d+\.\d usec/put throughput\)\.\n'
 CONFIG = {
     'server': {'max_open_transactions': 100},
     'queues': {'spam-thrift': {'white_list_client_id_for_enqueue': 'load-test',
@@ -99,7 +99,7 @@ class RealServerTest(LoadTest):
         out = self.good(PutMany, '-p', self.port, '-n', 205, '-c', 10, '-b', 20, '-q', 'pm')
         self.assertRegex(out, r'^Flushing queues first\.\n'
                          rf'Put 205 items of 20 bytes in bursts of 1 to 127\.0\.0\.1:{self.port} in 1 queues named pm using '
-                         rf'10 clients\.\n{FINISHED % "put"}{DISTRIBUTION}$')
+                         rf'10 clients\.\n{FINISHED}{DISTRIBUTION}$')
         self.assertEqual(self.items('pm'), 200, 'the whole part for each client')
         self.good(PutMany, '-p', self.port, '-n', 200, '-c', 10, '-b', 2, '-q', 'pm')
         self.assertEqual(self.items('pm'), 200, 'flushed')
@@ -116,9 +116,9 @@ class RealServerTest(LoadTest):
         for more in ((), ('-r', 7), ('--thrift',), ('--thrift', '-r', 7)):
             with self.subTest(more):
                 out = self.good(PutMany, '-p', self.thrift if more[:1] == ('--thrift',) else self.port, *words, '-g', *more)
-                self.assertRegex(out, rf'{FINISHED % "put"}{DISTRIBUTION}Get 60 items of 30 bytes in batches of '
+                self.assertRegex(out, rf'{FINISHED}{DISTRIBUTION}Get 60 items of 30 bytes in batches of '
                                  rf'{7 if "-r" in more else 1} from 127\.0\.0\.1:\d+ in 4 queues named many using 3 '
-                                 rf'clients\.\n{FINISHED % "get"}{DISTRIBUTION}$')
+                                 rf'clients\.\n{FINISHED}{DISTRIBUTION}$')
                 self.assertEqual([self.items('many%d' % number) for number in range(4)], [0] * 4)
 
     def test_many_clients(self):
@@ -149,7 +149,7 @@ class RealServerTest(LoadTest):
                 self.assertRegex(out, r'^Flushing queues first\.\nprefill: 10 items of 1kB\n'
                                  r'flood: producers=2 each sending 16 items \(in chunks of 4\) of 1kB to f\n'
                                  r'flood: consumers=2 each reading 16 items \(in chunks of 4\) from f\n'
-                                 rf'{FINISHED % "put"}Consumer\(s\) spun \d+ times in misses\.\n$')
+                                 rf'{FINISHED}Consumer\(s\) spun \d+ times in misses\.\n$')
                 self.assertEqual(self.items('f'), 10)
         out = self.good(Flood, '-p', self.port, '-q', 'f', '-n', 30)
         self.assertRegex(out, r'^Flushing queues first\.\nflood: producers=1 each sending 30 items \(in chunks of 1\) ')
@@ -172,7 +172,7 @@ class RealServerTest(LoadTest):
             out = self.good(LeakyReader, '-p', self.thrift, '-n', 30, '-t', 2, '-d', 0.2, '-v')
         self.assertRegex(out, r'^leaky-reader: 2 threads each sending 30 items through spam-thrift\n'
                          r'Flushing queues first\.\n(\d+: (open [0-9a-f]{16} = [0-9a-f]{8}|confirm [0-9a-f]{16})\n)+'
-                         rf'{FINISHED % "put"}Completed all reads\n$')
+                         rf'{FINISHED}Completed all reads\n$')
         opened = re.findall(r'open (\w+) = (\w+)', out)
         confirmed = re.findall(r'confirm (\w+)', out)
         self.assertEqual(sorted(item for number, item in opened if number in confirmed),
@@ -182,7 +182,7 @@ class RealServerTest(LoadTest):
     def test_leaky_reader_tells_each_thousand(self):
         with mock.patch.object(leaky_reader, 'TOLD', 10):
             out = self.good(LeakyReader, '-p', self.thrift, '-n', 25, '-d', 0)
-        self.assertRegex(out, rf'first\.\n10\n20\n{FINISHED % "put"}Completed all reads\n$')
+        self.assertRegex(out, rf'first\.\n10\n20\n{FINISHED}Completed all reads\n$')
 
     def test_several_servers_at_once(self):
         """Each gets the whole work; the figures are those of all, then those of each."""
@@ -191,8 +191,8 @@ class RealServerTest(LoadTest):
             thrift = ['127.0.0.1:%d' % port for port in (self.thrift, other.ports['thrift'])]
             both = 'each of %s' % re.escape(', '.join(names))
 
-            def each(count, where=names, word='put'):
-                return ''.join([rf'{re.escape(name)}: {count} items in \d+ msec \(\d+\.\d usec/{word} throughput\)\.\n'
+            def each(count, where=names):
+                return ''.join([rf'{re.escape(name)}: {count} items in \d+ msec \(\d+\.\d usec/put throughput\)\.\n'
                                 for name in where])
 
             def run(made, *words, where=names):
@@ -202,9 +202,9 @@ class RealServerTest(LoadTest):
 
             self.assertRegex(run(PutMany, '-n', 20, '-c', 2, '-q', 'two', '-g'), rf'^Flushing queues first\.\n'
                              rf'Put 20 items of 1024 bytes in bursts of 1 to {both} in 1 queues named two using 2 clients\.\n'
-                             rf'{FINISHED % "put"}{each(20)}{DISTRIBUTION}Get 20 .* from {both} in .*\n{FINISHED % "get"}'
-                             rf'{each(20, word="get")}{DISTRIBUTION}$')
-            self.assertRegex(run(Flood, '-n', 20, '-P', 5, '-q', 'two'), rf'\n{FINISHED % "put"}{each(20)}Consumer')
+                             rf'{FINISHED}{each(20)}{DISTRIBUTION}Get 20 .* from {both} in .*\n{FINISHED}'
+                             rf'{each(20)}{DISTRIBUTION}$')
+            self.assertRegex(run(Flood, '-n', 20, '-P', 5, '-q', 'two'), rf'\n{FINISHED}{each(20)}Consumer')
             with other.client() as client:
                 client.send(b'dump_stats two\r\n')
                 figures = client.recv_until(b'END\r\n').decode()
@@ -213,9 +213,9 @@ class RealServerTest(LoadTest):
                              rf'^many-clients: 4 items to {both} using 2 clients.*\n.*\nReceived 8 items in \d+ msec\.\n')
             self.assertRegex(run(Packing, '-n', 5, '-c', 1, '-t', 0, '-q', 'two'),
                              rf'cycle: 1\nWrote 10 items starting at 5\.\nRead 10 items in \d+ msec\. Consumer spun \d+ times '
-                             rf'in misses\.\n{each(5, word="get")}Read 10 ')
+                             rf'in misses\.\n{each(5)}Read 10 ')
             self.assertRegex(run(LeakyReader, '-n', 5, '-d', 0, where=thrift),
-                             rf'\n{FINISHED % "put"}{each(5, thrift)}Completed all reads\n$')
+                             rf'\n{FINISHED}{each(5, thrift)}Completed all reads\n$')
 
     def test_refusals_of_the_server(self):
         code, out, err = self.run_program(Flood, '-h', '127.0.0.1', '-p', self.port, '-q', 'closed', '-n', 10,
