@@ -21,7 +21,6 @@ from kestrel.tools.console import Console
 from kestrel.tools.migrate import main as migrate
 
 from functional.test_docs import blocks
-from functional.waiting import eventually
 from support.environment import CHECKOUT
 from support.golden import GOLDEN, case
 from support.scripted import Run
@@ -32,7 +31,7 @@ LONG = os.environ.get('KESTREL_LONG') == '1'
 ROUNDS = 6 if LONG else 1           # of changing all three
 WORK = 2.0 if LONG else 0.3         # seconds between two steps in which the clients work
 PAUSE = 0.005                       # seconds between two puts of a producer
-PATIENCE = 20
+PATIENCE = 60                       # seconds that an answer may take on a machine that does other things
 WORKERS = 5                         # of each kind
 QUEUES = b'q', b'jobs'
 SPOOL = 'open_at_end'               # what Kestrel 2.4 left behind, in the queue q
@@ -228,16 +227,17 @@ class RollingChangeTest(unittest.TestCase):
             slow.close()
             time.sleep(WORK)
             work.putting = False
-            eventually(self, 'all is worked off', lambda: not any(map(self.left, ports)))
+            self.wait_until_empty(ports)
         work.check()
         if LONG:
             print(f'{self.id()}: seed {seed}, {len(work.stored)} items, {len(work.cut)} reads cut', file=sys.stderr)
-        self.check(work, golden, held)
+        self.check(work, golden)
         for server in self.servers:
             server.stop()
             self.assertEqual([item for queue in read_spool(server.spool).values() for item in queue.after_start()], [])
 
-    def check(self, work, golden, held):
+    def check(self, work, golden):
+        """What the slow one had open counts as not delivered: somebody else has to get it."""
         stored, delivered = golden + work.stored, work.delivered
         self.assertGreater(len(work.stored), 100)
         self.assertGreater(work.elsewhere, 0, 'nobody ever went to another server')
@@ -245,14 +245,19 @@ class RollingChangeTest(unittest.TestCase):
         self.assertEqual(set(stored) - set(delivered), set(), 'lost')
         self.assertEqual(set(delivered) - set(stored), set(), 'nobody was told that these are stored')
         self.assertEqual({item for item in delivered if delivered[item] > 1} - work.cut, set(), 'twice')
-        # the slow one had them, and then somebody else
-        self.assertEqual([delivered[item] for item in held], [1] * HELD)
+
+    def wait_until_empty(self, ports):
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            left = [(row['items'], row['open']) for port in ports for row in self.ctl(port, 'queues', '--json').json()]
+            if not any(map(any, left)):
+                return
+            self.assertLess(time.monotonic(), deadline, f'not worked off: (items, open reads) {left}')
+            time.sleep(0.01)
 
     @staticmethod
-    def left(port):
-        """-> items that wait or are open there"""
-        found = Run('--port', port, 'queues', '--json', clock=Clock())
-        return sum([row['items'] + row['open'] for row in found.json()])
+    def ctl(port, *words):
+        return Run('--port', port, '--timeout', PATIENCE, *words, clock=Clock())
 
     def change(self, number):
         """Do what the document says, on one of the servers."""
@@ -268,7 +273,7 @@ class RollingChangeTest(unittest.TestCase):
             done.append(words[0])
             if words[0] == 'kestrelctl':
                 words = [f'127.0.0.1:{other.port}' if word == 'queue2' else word for word in words[1:]]
-                ran = Run('--port', old.port, *words, clock=Clock())
+                ran = self.ctl(old.port, *words)
                 # of a drain: what consumers hold cannot be moved
                 self.assertIn(ran.code, (0, 1) if words[0] == 'drain' else (0,), ran.err)
                 if ran.code == 1:
