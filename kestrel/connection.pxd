@@ -34,6 +34,7 @@ cdef class Connection:
     cdef public bint gone
     cdef public bint lingers
     cdef bytes kept
+    cdef double began
     cdef list out
     cdef Py_ssize_t out_size
     cdef object reader
@@ -50,6 +51,7 @@ cdef class Connection:
     cdef _receive(self, long long size)
     cdef _count_received(self, Py_ssize_t size)
     cdef _count_sent(self, Py_ssize_t size)
+    @cython.locals(latency='long long')
     cpdef count_requests(self, long long count, long long failed)
     cpdef _readable(self)
     cpdef _end_input(self)

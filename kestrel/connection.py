@@ -76,6 +76,7 @@ class Connection:
         self.gone = False
         self.lingers = False
         self.kept = b''
+        self.began = 0.0                # when the last input was taken in
         self.out = []
         self.out_size = 0
         self.reader = self.loop.io(sock.fileno(), READ)
@@ -139,11 +140,13 @@ class Connection:
                 continue
             data = self._receive(size)
             if data is not None:
+                self.began = self.clock.monotonic()
                 return data
         return b''
 
     def _take_kept(self):
         kept, self.kept = self.kept, b''
+        self.began = self.clock.monotonic()
         self._start_reader()
         return kept
 
@@ -172,9 +175,13 @@ class Connection:
         self.traffic.bytes_written += size
 
     def count_requests(self, count, failed):
-        """So many requests were run, of which so many ended in an internal error."""
+        """So many requests of the last input were run, of which so many ended in an internal error."""
         self.transport.requests += count
         self.transport.success += count - failed
+        if count:
+            latency = int((self.clock.monotonic() - self.began) * 1000)
+            for _ in range(count):
+                self.transport.request_latency_ms.add(latency)
 
     def _readable(self):
         """The read watcher's callback, on the hub."""

@@ -38,6 +38,7 @@ cdef class TransportStats:
     cdef public Histogram connection_duration
     cdef public Histogram connection_received_bytes
     cdef public Histogram connection_sent_bytes
+    cdef public Histogram request_latency_ms
 
 
 cdef class Traffic:

@@ -112,8 +112,8 @@ class Histogram:
 
 class TransportStats:
     """What the connections of one client port came to (spec admin 7); counted when one begins and ends, and with each
-    receive: bytes, and the requests that were complete then. Those that did not end in an internal error are
-    ``success``."""
+    receive: bytes, and the requests that were complete then, each with the time until all of them were done. Those that did
+    not end in an internal error are ``success``."""
 
     def __init__(self):
         self.connections = 0
@@ -126,6 +126,7 @@ class TransportStats:
         self.connection_duration = Histogram()
         self.connection_received_bytes = Histogram()
         self.connection_sent_bytes = Histogram()
+        self.request_latency_ms = Histogram()
 
 
 class Traffic:

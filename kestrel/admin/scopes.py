@@ -25,7 +25,7 @@ _SERVER_METRICS = ('fsync_delay_usec', 'item_fsync_delay_usec')
 _TRANSPORT_COUNTERS = {'closechans': 'closes', 'closed': 'closes', 'closes': 'closes', 'connects': 'connects',
                        'received_bytes': 'received_bytes', 'requests': 'requests', 'sent_bytes': 'sent_bytes',
                        'success': 'success'}
-_TRANSPORT_METRICS = ('connection_duration', 'connection_received_bytes', 'connection_sent_bytes')
+_TRANSPORT_METRICS = ('connection_duration', 'connection_received_bytes', 'connection_sent_bytes', 'request_latency_ms')
 
 
 class Snapshot:

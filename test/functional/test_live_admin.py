@@ -108,6 +108,7 @@ class AdminPortTest(unittest.TestCase):
 
     def test_statistics_of_real_traffic(self):
         with self.server.client() as client:
+            client.expect(b'get nothing/t=100\r\n', b'END\r\n')
             client.expect(b'set traffic 0 0 3\r\nabc\r\n', b'STORED\r\n')
             client.expect(b'get traffic/open\r\n', b'VALUE traffic 0 3\r\nabc\r\nEND\r\n')
             client.expect(b'set both 0 0 1\r\nx\r\n', b'STORED\r\n')
@@ -121,6 +122,9 @@ class AdminPortTest(unittest.TestCase):
         self.assertGreaterEqual(counters['kestrel-memcache/connects'], 1)
         self.assertGreaterEqual(counters['kestrel-memcache/requests'], 4)
         self.assertEqual(counters['kestrel-memcache/success'], counters['kestrel-memcache/requests'])
+        latency = metrics['kestrel-memcache/request_latency_ms']
+        self.assertEqual(latency['count'], counters['kestrel-memcache/requests'])
+        self.assertGreaterEqual(latency['maximum'], 90)
         self.assertGreater(gauges['q/one/journal_size'], 0)
         self.assertGreater(gauges['jvm_heap_used'], 1 << 20)
         for name in ('set_latency_usec', 'get_hit_latency_usec', 'q/traffic/set_latency_usec',

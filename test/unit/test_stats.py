@@ -141,7 +141,7 @@ class CountersTest(unittest.TestCase):
                                                     'request_size', 'journal_rewrite_usec',
                                                     'journal_rotation_usec', 'fill_readbehind_usec']),
                              (TransportStats(), ['connection_duration', 'connection_received_bytes',
-                                                 'connection_sent_bytes'])):
+                                                 'connection_sent_bytes', 'request_latency_ms'])):
             self.assertEqual(len({id(getattr(stats, name)) for name in names}), len(names))
             for name in names:
                 with self.subTest(name):
