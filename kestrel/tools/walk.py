@@ -10,7 +10,7 @@ import os
 import stat
 
 from kestrel.disk import Disk
-from kestrel.journal.record import ADD, ADD_FLAGS, ADD_XID, ADDX, CONTINUE, END, REMOVE_TENTATIVE, RecordReader
+from kestrel.journal.record import ADD, ADD_FLAGS, ADD_XID, ADDX, CONTINUE, END, MANY, REMOVE_TENTATIVE, RecordReader
 from kestrel.journal.replay import Replay
 from kestrel.journal.xids import next_xid
 
@@ -134,6 +134,6 @@ class _WatchedReader(RecordReader):
             self._note(op)
         return op
 
-    def skim(self):
+    def skim(self, most=MANY):
         """One by one: each record is to be told of."""
         return self.next()
