@@ -1,5 +1,9 @@
 cimport cython
 
+from kestrel.file_calls cimport write
+
+cdef object SYSTEM_WRITE
+
 
 cdef class AppendFile:
     cdef readonly bytes path

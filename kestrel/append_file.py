@@ -14,6 +14,11 @@ FILE_MODE = 0o640
 # end, and the whole server with it.
 ALWAYS = os.O_CLOEXEC | os.O_NONBLOCK
 
+# The compiled module has its own write(2), from file_calls.pxd; written like this, Cython sees no second definition. Where
+# a test's system writes, that one is called.
+SYSTEM_WRITE = os.write
+globals()['write'] = os.write
+
 
 class AppendFile:
     """A file that is only appended to, each time by whole records.
@@ -44,7 +49,10 @@ class AppendFile:
         if self._descriptor < 0 or self._torn:
             self.open()
         try:
-            written = self._write(self._descriptor, data)
+            if self._write is SYSTEM_WRITE:
+                written = write(self._descriptor, data)
+            else:
+                written = self._write(self._descriptor, data)
             if written != length:
                 self._write_rest(memoryview(data)[written:])
         except OSError:

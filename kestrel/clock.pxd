@@ -1,5 +1,7 @@
 cimport cython
 
+from kestrel.clock_calls cimport monotonic, time_ns
+
 
 cdef class Clock:
     @cython.locals(nanoseconds='long long')

@@ -1,6 +1,10 @@
 """The only reader of time."""
 
-from time import monotonic, sleep, thread_time, time_ns
+import time
+
+# The compiled module has these from clock_calls.pxd; written like this, Cython sees no second definition.
+globals()['monotonic'] = time.monotonic
+globals()['time_ns'] = time.time_ns
 
 
 class Clock:
@@ -17,7 +21,7 @@ class Clock:
 
     def rest(self, seconds):
         """Let time pass, in a thread: the others have the interpreter meanwhile."""
-        sleep(seconds)
+        time.sleep(seconds)
 
     def monotonic(self):
         """Monotonic clock, float, seconds since an arbitrary point."""
@@ -25,4 +29,4 @@ class Clock:
 
     def thread_cpu(self):
         """What the calling thread has computed, float, seconds."""
-        return thread_time()
+        return time.thread_time()

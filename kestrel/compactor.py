@@ -61,7 +61,7 @@ class Compactor:
         queue = self.queue
         journal = self.journal
         items = queue.count + len(queue.tail)
-        current = journal.size
+        current = journal.file.size
         total = journal.total()
         now = 0.0
         if items == 0 or total > self.max_journal_size or current > self.max_memory_size:

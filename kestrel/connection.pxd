@@ -10,6 +10,10 @@ cdef int READING
 cdef int PARKED
 cdef int WRITING
 cdef int COMMITTING
+cdef long long RECEIVE
+cdef long long LARGEST_RECEIVE
+cdef Py_ssize_t SEND_AT
+cdef Py_ssize_t KEPT_MEANWHILE
 
 
 cdef class Connection:
@@ -34,6 +38,7 @@ cdef class Connection:
     cdef public bint gone
     cdef public bint lingers
     cdef bytes kept
+    cdef long long block
     cdef double began
     cdef list out
     cdef Py_ssize_t out_size
@@ -47,6 +52,7 @@ cdef class Connection:
     @cython.locals(size='long long')
     cpdef read(self, long long wanted, bint large)
     cdef _take_kept(self)
+    cpdef hold(self, long long block, long long held)
     cpdef block_is_whole(self)
     cdef _receive(self, long long size)
     cdef _count_received(self, Py_ssize_t size)

@@ -16,7 +16,6 @@ from kestrel.stats import TransportStats
 
 RECEIVE = 65536             # bytes asked of one recv
 LARGEST_RECEIVE = 1048576   # ... inside a large block
-LARGE_BLOCK = 65536
 SEND_AT = 262144            # collected replies are sent from here on (D6)
 KEPT_MEANWHILE = 65536      # bytes taken in while a request waits (D32)
 LINGER = 2.0                # seconds a closing connection goes on reading what it will not answer
@@ -77,6 +76,7 @@ class Connection:
         self.lingers = False
         self.kept = b''
         self.began = 0.0                # when the last input was taken in
+        self.block = 0                  # number of the last one, see ``hold``
         self.out = []
         self.out_size = 0
         self.reader = self.loop.io(sock.fileno(), READ)
@@ -89,21 +89,15 @@ class Connection:
         if idle_limit:
             self._start_idle_timer(idle_limit)
 
-    def serve(self, handler):
-        """Run the client's requests until it leaves or is to be closed."""
-        parser = handler.parser
-        block = 0
-        while True:
-            wanted = handler.wants()
-            if wanted:
-                if parser.block != block:
-                    # a new block: its place is behind those of the others
-                    block = parser.block
-                    self.budget.hold(self, 0)
-                self.budget.hold(self, parser.held)
-            data = self.read(wanted, parser.size > LARGE_BLOCK)
-            if not data or not handler.receive(data):
-                return
+    # -- unfinished blocks -----------------------------------------------------------------------------------------
+
+    def hold(self, block, held):
+        """So many bytes are kept of a block that has not ended, that of this number."""
+        if block != self.block:
+            # a new one: its place is behind those of the others
+            self.block = block
+            self.budget.hold(self, 0)
+        self.budget.hold(self, held)
 
     def block_is_whole(self):
         """The request that the last block belongs to is about to run: the block is unfinished no more."""

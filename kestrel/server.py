@@ -258,7 +258,7 @@ class KestrelServer:
             self.sessions[connection] = session, protocol, began
             # a local: whoever asks what blocks the hub finds the request here (hub_watch.py)
             handler = HANDLERS[protocol](session, connection, self.services)
-            connection.serve(handler)
+            handler.serve()
         finally:
             handler = None
             self.budget.hold(connection, 0)

@@ -11,7 +11,7 @@ cdef extern from *:
 
     #define KESTREL_RECEIVED 65536
 
-    static PyObject *kestrel_receive(int descriptor, Py_ssize_t size) {
+    static inline PyObject *kestrel_receive(int descriptor, Py_ssize_t size) {
         /* one for all: nobody else runs between recv and the copy */
         static char received[KESTREL_RECEIVED];
         PyObject *data;
@@ -33,7 +33,7 @@ cdef extern from *:
         return data;
     }
 
-    static Py_ssize_t kestrel_send(int descriptor, PyObject *data) {
+    static inline Py_ssize_t kestrel_send(int descriptor, PyObject *data) {
         Py_buffer view;
         ssize_t count;
         if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0)

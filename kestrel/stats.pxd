@@ -1,5 +1,7 @@
 cimport cython
 
+from kestrel.cells cimport cells_of, free_cells, more_cells, no_cells
+
 cdef long long _LARGEST
 cdef long long _TABLED
 cdef int MIDDLE
@@ -10,11 +12,11 @@ cdef Py_ssize_t _NARROW
 cdef bytes _BUCKET_OF
 cdef bytes _MIDDLE_FROM
 cdef bytes _UPPER_FROM
-cdef list _ENDS
+cdef long long *_ENDS
 
 
 cdef class Histogram:
-    cdef list buckets
+    cdef long long *buckets
     cdef readonly long long count
     cdef readonly long long sum
     cdef Py_ssize_t size

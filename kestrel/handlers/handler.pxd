@@ -5,6 +5,7 @@ from kestrel.protocol.parser cimport Parser
 from kestrel.services cimport Services
 from kestrel.session cimport Session
 
+cdef long long LARGE_BLOCK
 cdef int TURN
 
 
@@ -16,7 +17,8 @@ cdef class Handler:
     cdef long long block
     cdef long failed
 
-    cpdef long long wants(self)
+    @cython.locals(parser=Parser, connection=Connection, wanted='long long', data=bytes)
+    cpdef serve(self)
     @cython.locals(parser=Parser, connection=Connection, ran=long)
     cpdef bint receive(self, bytes data) except -1
     cdef _note_block(self)

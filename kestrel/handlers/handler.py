@@ -4,6 +4,7 @@ from kestrel.errors import HangUp, Refusal, RequestError
 from kestrel.protocol.parser import ForeignProtocol
 from kestrel.shown import shown_request
 
+LARGE_BLOCK = 65536         # bytes: blocks above must wait for room (D6)
 TURN = 64                   # pipelined requests, or items of one, after which others get their turn
 
 
@@ -18,9 +19,17 @@ class Handler:
         self.failed = 0             # internal errors of this receive
         self.block = 0              # number of the last block that has come in pieces and is whole
 
-    def wants(self):
-        """Bytes still missing of the present block, 0 outside one."""
-        return self.parser.wants()
+    def serve(self):
+        """Run the client's requests until it leaves or is to be closed."""
+        parser = self.parser
+        connection = self.connection
+        while True:
+            wanted = parser.wants()
+            if wanted:
+                connection.hold(parser.block, parser.held)
+            data = connection.read(wanted, parser.size > LARGE_BLOCK)
+            if not data or not self.receive(data):
+                return
 
     def receive(self, data):
         """Run every complete request of what has arrived. -> false when the connection is to be closed."""

@@ -9,7 +9,7 @@ from kestrel import __version__, report
 from kestrel.errors import BadName, Blocked, ClientIdRequired, HangUp, Refusal, RequestError
 from kestrel.handlers.handler import Handler
 from kestrel.handlers.memcache_reads import END, do_confirm, do_get, do_monitor, queue_name
-from kestrel.protocol.memcache import UNKNOWN_COMMAND, MemcacheParser
+from kestrel.protocol.memcache import GET, GETS, SET, UNKNOWN_COMMAND, MemcacheParser
 from kestrel.protocol.numbers import I32_MIN, I64_MAX, I64_MIN, parse_bounded
 from kestrel.queue_collection import BAD_NAME, check_no_cr
 from kestrel.status import STORED as STATUSES
@@ -246,9 +246,9 @@ def do_unknown(session, request):
 
 
 COMMANDS = {
-    b'set': do_set,
-    b'get': do_get,
-    b'gets': do_get,
+    SET: do_set,
+    GET: do_get,
+    GETS: do_get,
     b'monitor': do_monitor,
     b'confirm': do_confirm,
     b'delete': do_delete,

@@ -1,9 +1,12 @@
 cimport cython
 
+from kestrel.byte_calls cimport join7
 from kestrel.item cimport Item
 from kestrel.protocol.memcache cimport MemcacheParser
 from kestrel.session cimport Session
 
+cdef char SLASH
+cdef bytes VALUE
 cdef bytes LINE_END
 cdef bytes LINE_END_AND_END
 cdef list _DECIMAL

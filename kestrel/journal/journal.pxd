@@ -2,7 +2,7 @@ cimport cython
 
 from kestrel.append_file cimport AppendFile
 from kestrel.item cimport Item
-from kestrel.journal.record cimport addx_header, flags_header, xid_record
+from kestrel.journal.record cimport addition, addx_header, addx_record, flags_header, xid_record
 from kestrel.journal.series cimport Series
 
 
@@ -44,7 +44,7 @@ cdef class Journal:
     cpdef long long total(self)
     @cython.locals(data=bytes, header=bytes, file=AppendFile)
     cpdef add(self, Item item, bint durable=*, long long discarded=*)
-    @cython.locals(item=Item, header=bytes, file=AppendFile, offset='long long', parts=list)
+    @cython.locals(item=Item, record=bytes, file=AppendFile, offset='long long', parts=list)
     cpdef add_many(self, list items, list offsets)
     cpdef remove(self, long long count=*)
     cpdef remove_all(self, long long count)

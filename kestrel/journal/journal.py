@@ -10,8 +10,8 @@ from kestrel.journal import state
 from kestrel.journal.outage import Outage
 from kestrel.journal.pending import Pending
 from kestrel.journal.record import (
-    CONFIRM_REMOVE, LONGEST_DATA, REMOVE_RECORD, REMOVE_TENTATIVE_XID, UNREMOVE, addx_header, flags_header,
-    xid_record)
+    CONFIRM_REMOVE, LONGEST_DATA, REMOVE_RECORD, REMOVE_TENTATIVE_XID, UNREMOVE, addition, addx_header, addx_record,
+    flags_header, xid_record)
 from kestrel.journal.series import Series
 from kestrel.journal.sync import Commit
 from kestrel.shown import shown_path, shown_queue
@@ -121,20 +121,23 @@ class Journal:
         """
         self.make_room()
         data = item.data
-        if item.flags == 0 and (not self.keep_deliveries or item.deliveries == 0):
+        file = self.file
+        if len(data) < JOINED:
+            header = addition(item, self.keep_deliveries)
+            data = b''
+        elif len(data) > LONGEST_DATA:
+            raise self._failure(OSError(errno.EFBIG, 'item too large for a journal record'))
+        elif item.flags == 0 and (not self.keep_deliveries or item.deliveries == 0):
             header = addx_header(item)
         else:
             header = flags_header(item)
         if discarded:
             header = REMOVE_RECORD * discarded + header
-        file = self.file
         try:
-            if len(data) < JOINED:
-                file.append(header + data)
-            else:
-                if len(data) > LONGEST_DATA:
-                    raise self._failure(OSError(errno.EFBIG, 'item too large for a journal record'))
+            if data:
                 file.append2(header, data)
+            else:
+                file.append(header)
         except OSError as error:
             self._begin_outage(error)
             raise self._failure(error) from None
@@ -162,10 +165,9 @@ class Journal:
         parts = []
         for item in items:
             offsets.append(offset)
-            header = addx_header(item)
-            parts.append(header)
-            parts.append(item.data)
-            offset += len(header) + len(item.data)
+            record = addx_record(item)
+            parts.append(record)
+            offset += len(record)
         records = b''.join(parts)
         try:
             file.append(records)

@@ -1,5 +1,6 @@
 cimport cython
 
+from kestrel.byte_calls cimport addx
 from kestrel.item cimport Item
 
 cdef object _pack_addx
@@ -10,6 +11,7 @@ cdef object _unpack_times
 cdef object _unpack_flags
 
 cpdef bytes addx_header(Item item)
+cpdef bytes addx_record(Item item)
 cpdef bytes flags_header(Item item)
 cpdef bytes xid_record(int op, int xid)
 

@@ -62,10 +62,18 @@ _unpack_xid = _XID.unpack_from
 _unpack_times = _TIMES.unpack_from
 _unpack_flags = _FLAGS.unpack_from
 
+# The compiled module has this from byte_calls.pxd; written like this, Cython sees no second definition.
+globals()['addx'] = lambda data, add_time, expiry: _pack_addx(ADDX, len(data) + 16, add_time, expiry) + data
+
 
 def addx_header(item):
     """What stands before the data in the ADDX of an item."""
     return _pack_addx(ADDX, len(item.data) + 16, item.add_time, item.expiry)
+
+
+def addx_record(item):
+    """The whole ADDX of an item."""
+    return addx(item.data, item.add_time, item.expiry)
 
 
 def flags_header(item):
@@ -261,5 +269,5 @@ class RecordReader:
 def addition(item, keep_deliveries):
     """The whole record of an item: ADDX, or op 10 where that is needed (D4, D18)."""
     if item.flags == 0 and (not keep_deliveries or item.deliveries == 0):
-        return addx_header(item) + item.data
+        return addx_record(item)
     return flags_header(item) + item.data

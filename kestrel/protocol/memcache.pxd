@@ -1,8 +1,13 @@
 cimport cython
 
+from kestrel.byte_calls cimport cut, find_byte, short_number, words_of
 from kestrel.protocol.parser cimport Parser
 
 cdef frozenset STORAGE
+cdef dict USUAL
+cdef Py_ssize_t MAX_LINE
+cdef int CR
+cdef int LF
 
 
 cdef class MemcacheParser(Parser):
@@ -17,9 +22,9 @@ cdef class MemcacheParser(Parser):
 
     cpdef feed(self, bytes data)
     @cython.locals(buffer=bytes, words=list, last=bytes, verb=bytes, word=bytes, start=Py_ssize_t, eol=Py_ssize_t,
-                   end=Py_ssize_t, begin=Py_ssize_t, size='long long')
+                   end=Py_ssize_t, begin=Py_ssize_t, size='long long', storage=bint)
     cpdef bint next(self) except -1
-    @cython.locals(buffer=bytes, found=list, line=bytes, word=bytes, start=Py_ssize_t, eol=Py_ssize_t, end=Py_ssize_t,
+    @cython.locals(buffer=bytes, found=list, line=bytes, start=Py_ssize_t, eol=Py_ssize_t, end=Py_ssize_t,
                    begin=Py_ssize_t, size='long long')
     cpdef list like_this(self, Py_ssize_t most)
     cdef bint _begin_block(self, long long size) except -1

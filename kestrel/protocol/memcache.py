@@ -6,7 +6,12 @@ from kestrel.protocol.parser import MAX_LINE, ForeignProtocol, Parser
 
 LARGE_BLOCK = 65536         # blocks up to here are collected before any limit is asked
 
-STORAGE = frozenset((b'set', b'add', b'replace', b'append', b'prepend', b'cas'))
+# Verbs as nearly all clients write them: one object each, whose hash is known and which is told from others by that alone.
+SET = b'set'
+GET = b'get'
+GETS = b'gets'
+USUAL = {SET: SET, GET: GET, GETS: GETS}
+STORAGE = frozenset((SET, b'add', b'replace', b'append', b'prepend', b'cas'))
 
 BINARY_PROTOCOL = 0x80      # memcached's binary protocol, D61
 TLS_HELLO = 0x16
@@ -18,6 +23,12 @@ LINE_TOO_LONG = b'CLIENT_ERROR line too long'
 BAD_LINE = b'CLIENT_ERROR bad command line format'
 BAD_CHUNK = b'CLIENT_ERROR bad data chunk'
 TOO_LARGE = b'SERVER_ERROR object too large for queue'
+
+# The compiled module has these from byte_calls.pxd; written like this, Cython sees no second definition.
+globals()['find_byte'] = bytes.find
+globals()['cut'] = lambda data, start, end: data[start:end]
+globals()['words_of'] = lambda data, start, end: data[start:end].rstrip(b' ').split(b' ')
+globals()['short_number'] = lambda word: int(word) if len(word) < 10 and word.isdigit() else -1
 
 
 class MemcacheParser(Parser):
@@ -65,7 +76,7 @@ class MemcacheParser(Parser):
         self.together = 0
         buffer = self.buffer
         start = self.pos
-        eol = buffer.find(b'\n', start)
+        eol = find_byte(buffer, LF, start)
         if eol < 0:
             if len(buffer) - start >= MAX_LINE:
                 raise HangUp(LINE_TOO_LONG)
@@ -78,17 +89,17 @@ class MemcacheParser(Parser):
         end = eol
         if end > start and buffer[end - 1] == CR:
             end -= 1
-        words = buffer[start:end].split(b' ')
+        words = words_of(buffer, start, end)
         last = words[-1]
-        while not last and len(words) > 1:
-            words.pop()
-            last = words[-1]
         self.pos = eol + 1
         self.words = words
         self.data = None
-        verb = words[0]
-        if verb not in STORAGE:
-            verb = verb.lower()
+        verb = USUAL.get(words[0])
+        if verb is None:
+            verb = words[0].lower()
+            storage = verb in STORAGE
+        else:
+            storage = verb is SET
         self.verb = verb
         if len(last) >= 7:
             if last.startswith(b'HTTP/1.'):
@@ -96,14 +107,13 @@ class MemcacheParser(Parser):
                 raise HangUp(UNKNOWN_COMMAND)
             if last == b'noreply' and len(words) > 5 and verb == b'set':
                 self.noreply = True
-        if verb not in STORAGE:
+        if not storage:
             return True
         if len(words) < 5:
             raise HangUp(BAD_LINE)
         word = words[4]
-        if word.isdigit() and len(word) < 10:
-            size = int(word)
-        else:
+        size = short_number(word)
+        if size < 0:
             number = parse_integer(word)
             if number is None or number < 0 or number > I32_MAX:
                 raise HangUp(BAD_LINE)
@@ -115,7 +125,7 @@ class MemcacheParser(Parser):
         if buffer[end] != CR or buffer[end + 1] != LF:
             raise HangUp(BAD_CHUNK)
         self.refused = False
-        self.data = buffer[begin:end]
+        self.data = cut(buffer, begin, end)
         self.pos = end + 2
         return True
 
@@ -129,18 +139,17 @@ class MemcacheParser(Parser):
         line = b'set ' + self.words[1] + b' 0 0 '
         while len(found) < most and buffer.startswith(line, start):
             start += len(line)
-            eol = buffer.find(b'\n', start)
+            eol = find_byte(buffer, LF, start)
             if eol < 0 or eol - start > 10:
                 break
-            word = buffer[start:eol - 1 if buffer[eol - 1] == CR else eol]
-            if not word.isdigit() or len(word) >= 10:
+            size = short_number(cut(buffer, start, eol - 1 if buffer[eol - 1] == CR else eol))
+            if size < 0:
                 break
-            size = int(word)
             begin = eol + 1
             end = begin + size
             if len(buffer) < end + 2 or size > self.max_block or buffer[end] != CR or buffer[end + 1] != LF:
                 break
-            found.append(buffer[begin:end])
+            found.append(cut(buffer, begin, end))
             start = self.pos = end + 2
         self.together = len(found)
         return found

@@ -65,6 +65,6 @@ class Parser:
 
     def _starve(self):
         """More bytes are needed. An idle connection keeps none of its last receive alive."""
-        self.buffer = self.buffer[self.pos:]
+        self.buffer = b'' if self.pos == len(self.buffer) else self.buffer[self.pos:]
         self.pos = 0
         return False

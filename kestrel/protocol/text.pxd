@@ -1,8 +1,10 @@
 cimport cython
 
+from kestrel.byte_calls cimport cut, find_byte, words_of
 from kestrel.protocol.parser cimport Parser
 
 cdef int CR
+cdef int LF
 cdef int COLON
 
 

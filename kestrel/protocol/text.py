@@ -8,6 +8,7 @@ LARGE_LINE = 65536          # with so much of an item line behind it the next re
 LARGE_RECEIVE = 1048576
 
 CR = 13
+LF = 10
 COLON = 58
 
 UNKNOWN_COMMAND = b'Unknown command: '
@@ -15,6 +16,11 @@ LINE_TOO_LONG = b'Line too long.'
 TOO_MANY_ITEMS = b'Too many items; limit=%d'
 ITEM_TOO_LARGE = b'Item too large; limit=%d'
 REQUEST_TOO_LARGE = b'Request too large; limit=%d'
+
+# The compiled module has these from byte_calls.pxd; written like this, Cython sees no second definition.
+globals()['find_byte'] = bytes.find
+globals()['cut'] = lambda data, start, end: data[start:end]
+globals()['words_of'] = lambda data, start, end: data[start:end].rstrip(b' ').split(b' ')
 
 
 def unknown_command(word):
@@ -56,7 +62,7 @@ class TextParser(Parser):
         self.items = None
         buffer = self.buffer
         start = self.pos
-        eol = buffer.find(b'\n', start)
+        eol = find_byte(buffer, LF, start)
         if eol < 0:
             if len(buffer) - start >= MAX_LINE:
                 raise HangUp(LINE_TOO_LONG)
@@ -72,11 +78,8 @@ class TextParser(Parser):
         colon = end > start and buffer[end - 1] == COLON
         if colon:
             end -= 1
-        words = buffer[start:end].split(b' ')
+        words = words_of(buffer, start, end)
         last = words[-1]
-        while not last and len(words) > 1:
-            words.pop()
-            last = words[-1]
         self.words = words
         verb = words[0].lower()
         self.verb = verb
@@ -101,7 +104,7 @@ class TextParser(Parser):
         size = len(buffer)
         pos = self.pos
         while pos < size:
-            eol = buffer.find(b'\n', pos)
+            eol = find_byte(buffer, LF, pos)
             if eol < 0:
                 self._keep_line(buffer if pos == 0 else buffer[pos:])
                 break
@@ -114,9 +117,9 @@ class TextParser(Parser):
                 if item[-1] == CR:
                     item = item[:-1]
             elif eol > pos and buffer[eol - 1] == CR:
-                item = buffer[pos:eol - 1]
+                item = cut(buffer, pos, eol - 1)
             else:
-                item = buffer[pos:eol]
+                item = cut(buffer, pos, eol)
             pos = eol + 1
             if not item:
                 self.pos = pos

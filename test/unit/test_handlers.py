@@ -471,7 +471,7 @@ class SetTest(HandlerTest):
                 self.client.ask(b'set q/sync 0 0 %d\r\n' % size)
                 for _ in range(0, size, 50000):
                     self.assertEqual(self.client.handler.parser.held, 0)
-                    self.client.ask(b'x' * min(50000, self.client.handler.wants() - 2))
+                    self.client.ask(b'x' * min(50000, self.client.handler.parser.wants() - 2))
                 self.assertEqual(self.client.ask(b'\r\nget q\r\n'), reply + END)
         self.assertEqual(self.ask(b'version'), b'VERSION %b\r\n' % __version__.encode())
 
