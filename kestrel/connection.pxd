@@ -40,6 +40,7 @@ cdef class Connection:
     cdef bytes kept
     cdef long long block
     cdef double began
+    cdef bytes reply
     cdef list out
     cdef Py_ssize_t out_size
     cdef object reader

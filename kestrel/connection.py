@@ -77,7 +77,8 @@ class Connection:
         self.kept = b''
         self.began = 0.0                # when the last input was taken in
         self.block = 0                  # number of the last one, see ``hold``
-        self.out = []
+        self.reply = None               # the first of the replies that are collected
+        self.out = []                   # the others
         self.out_size = 0
         self.reader = self.loop.io(sock.fileno(), READ)
         self.reading = True
@@ -292,7 +293,10 @@ class Connection:
 
     def write(self, data):
         """Collect a reply; it goes out with the others of its batch, at the latest before the next wait."""
-        self.out.append(data)
+        if self.reply is None:
+            self.reply = data
+        else:
+            self.out.append(data)
         self.out_size += len(data)
         if self.out_size >= SEND_AT:
             self.flush()
@@ -302,12 +306,16 @@ class Connection:
 
         -> true if it had to wait, so that others have run meanwhile.
         """
-        out = self.out
-        if not out:
+        data = self.reply
+        if data is None:
             return False
-        data = out[0] if len(out) == 1 else b''.join(out)
-        self.out = []
+        self.reply = None
         self.out_size = 0
+        out = self.out
+        if out:
+            out.insert(0, data)
+            data = b''.join(out)
+            self.out = []
         if self.gone:
             return False
         try:

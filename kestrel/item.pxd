@@ -10,3 +10,7 @@ cdef class Item:
     cdef public unsigned int flags
     cdef public int deliveries
     cdef public int xid
+
+
+@cython.locals(item=Item)
+cpdef Item new_item(bytes data, long long add_time, long long expiry, unsigned int flags)

@@ -24,3 +24,15 @@ class Item:
         self.flags = flags
         self.deliveries = deliveries
         self.xid = 0
+
+
+def new_item(data, add_time, expiry, flags):
+    """As Item(...), for compiled modules without arguments that are objects."""
+    item = Item.__new__(Item)
+    item.data = data
+    item.add_time = add_time
+    item.expiry = expiry
+    item.flags = flags
+    item.deliveries = 0
+    item.xid = 0
+    return item

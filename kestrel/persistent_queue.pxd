@@ -2,7 +2,7 @@ cimport cython
 
 from kestrel.append_file cimport AppendFile
 from kestrel.clock cimport Clock
-from kestrel.item cimport Item
+from kestrel.item cimport Item, new_item
 from kestrel.journal.journal cimport Journal
 from kestrel.queue_items cimport QueueItems
 from kestrel.stats cimport QueueStats

@@ -12,7 +12,7 @@ Where the items are, in memory or not, is the business of ``queue_items.py``.
 from collections import deque
 
 from kestrel.deadlines import Deadlines
-from kestrel.item import Item
+from kestrel.item import Item, new_item
 from kestrel.journal import state_work
 from kestrel.journal.xids import next_xid
 from kestrel.queue_items import QueueItems
@@ -133,7 +133,7 @@ class PersistentQueue(QueueItems):
             latest = now + self.max_age
             if expiry == 0 or expiry > latest:
                 expiry = latest
-        item = Item(data, now, expiry, flags)
+        item = new_item(data, now, expiry, flags)
         journal = self.journal
         if journal is not None:
             if journal.total() >= self.compact_from:
@@ -188,7 +188,7 @@ class PersistentQueue(QueueItems):
             size = len(word)
             if size > self.max_item_size or size >= JOINED or room <= 0 or total >= limit or unchecked < 0:
                 break
-            items.append(Item(word, now, expiry))
+            items.append(new_item(word, now, expiry, 0))
             room -= 1
             total += size
             unchecked -= ADDX_HEAD + size

@@ -5,6 +5,7 @@ import os
 import resource
 import socket
 
+from gevent import spawn_raw
 from gevent.server import StreamServer
 
 from kestrel.errors import StartError
@@ -100,7 +101,7 @@ class ClientListener(StreamServer):
     """Accepts clients as plain non-blocking sockets: a connection brings its own watcher."""
 
     def __init__(self, listener, handle, full):
-        super().__init__(listener, handle)
+        super().__init__(listener, handle, spawn=spawn_raw)
         self.full_of_files = full
         self.largest_fd = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - KEPT_BACK
         self.pause = None

@@ -1,6 +1,7 @@
 cimport cython
 
 from kestrel.handlers.handler cimport Handler
+from kestrel.handlers.memcache_reads cimport do_get
 from kestrel.protocol.memcache cimport MemcacheParser
 from kestrel.session cimport Session
 

@@ -9,7 +9,7 @@ from kestrel import __version__, report
 from kestrel.errors import BadName, Blocked, ClientIdRequired, HangUp, Refusal, RequestError
 from kestrel.handlers.handler import Handler
 from kestrel.handlers.memcache_reads import END, do_confirm, do_get, do_monitor, queue_name
-from kestrel.protocol.memcache import GET, GETS, SET, UNKNOWN_COMMAND, MemcacheParser
+from kestrel.protocol.memcache import GET, SET, UNKNOWN_COMMAND, MemcacheParser
 from kestrel.protocol.numbers import I32_MIN, I64_MAX, I64_MIN, parse_bounded
 from kestrel.queue_collection import BAD_NAME, check_no_cr
 from kestrel.status import STORED as STATUSES
@@ -34,7 +34,12 @@ class MemcacheHandler(Handler):
         self.request = self.parser
 
     def run(self):
-        command = COMMANDS.get(self.request.verb)
+        verb = self.request.verb
+        if verb is SET:
+            return do_set(self.session, self.request)
+        if verb is GET:
+            return do_get(self.session, self.request)
+        command = COMMANDS.get(verb)
         if command is None:
             command = do_unknown
         return command(self.session, self.request)
@@ -246,9 +251,9 @@ def do_unknown(session, request):
 
 
 COMMANDS = {
-    SET: do_set,
-    GET: do_get,
-    GETS: do_get,
+    b'set': do_set,
+    b'get': do_get,
+    b'gets': do_get,
     b'monitor': do_monitor,
     b'confirm': do_confirm,
     b'delete': do_delete,

@@ -1,7 +1,7 @@
 cimport cython
 
 from kestrel.byte_calls cimport addx
-from kestrel.item cimport Item
+from kestrel.item cimport Item, new_item
 
 cdef object _pack_addx
 cdef object _pack_flags

@@ -21,7 +21,7 @@ never. ``size`` counts everything behind itself in its record.
 import errno
 import struct
 
-from kestrel.item import Item
+from kestrel.item import Item, new_item
 
 ADD = 0
 REMOVE = 1
@@ -149,7 +149,7 @@ class RecordReader:
             if end > 0:
                 position = self._position
                 add_time, expiry = _unpack_times(self._block, position + 5)
-                self.item = Item(self._block[position + 21:end], add_time, expiry)
+                self.item = new_item(self._block[position + 21:end], add_time, expiry, 0)
                 self._position = end
                 return ADDX
             return end

@@ -14,6 +14,7 @@ cdef class MemcacheParser(Parser):
     cdef public long long max_block
     cdef object refuses
     cdef bint begun
+    cdef bytes name
     cdef public bytes verb
     cdef public bytes data
     cdef public bint refused

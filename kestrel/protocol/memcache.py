@@ -6,12 +6,11 @@ from kestrel.protocol.parser import MAX_LINE, ForeignProtocol, Parser
 
 LARGE_BLOCK = 65536         # blocks up to here are collected before any limit is asked
 
-# Verbs as nearly all clients write them: one object each, whose hash is known and which is told from others by that alone.
+# The commonest verbs as nearly all clients write them: one object each, told from others by that alone.
 SET = b'set'
 GET = b'get'
-GETS = b'gets'
-USUAL = {SET: SET, GET: GET, GETS: GETS}
-STORAGE = frozenset((SET, b'add', b'replace', b'append', b'prepend', b'cas'))
+USUAL = {SET: SET, GET: GET}
+STORAGE = frozenset((b'set', b'add', b'replace', b'append', b'prepend', b'cas'))
 
 BINARY_PROTOCOL = 0x80      # memcached's binary protocol, D61
 TLS_HELLO = 0x16
@@ -55,6 +54,7 @@ class MemcacheParser(Parser):
         self.data = None
         self.refused = False
         self.noreply = False
+        self.name = b''             # word 1 of the last request that had one
         self.missing = -1           # bytes of the present block still to come, its CR LF included; -1: no block
 
     def feed(self, data):
@@ -90,6 +90,12 @@ class MemcacheParser(Parser):
         if end > start and buffer[end - 1] == CR:
             end -= 1
         words = words_of(buffer, start, end)
+        if len(words) > 1:
+            # the same queue as before: the object whose hash is known
+            if words[1] == self.name:
+                words[1] = self.name
+            else:
+                self.name = words[1]
         last = words[-1]
         self.pos = eol + 1
         self.words = words
