@@ -89,6 +89,13 @@ cdef extern from *:
         return at;
     }
 
+    static inline PyObject *kestrel_xid_record(int op, int xid) {
+        char record[5];
+        record[0] = (char)op;
+        kestrel_little_endian(record + 1, (unsigned int)xid, 4);
+        return PyBytes_FromStringAndSize(record, 5);
+    }
+
     static inline PyObject *kestrel_addx(PyObject *data, long long add_time, long long expiry) {
         Py_ssize_t size = PyBytes_GET_SIZE(data);
         PyObject *record = PyBytes_FromStringAndSize(NULL, 21 + size);
@@ -113,5 +120,7 @@ cdef extern from *:
     # The value of one to nine digits, -1 if it is anything else.
     long short_number "kestrel_short_number" (bytes word)
     bytes join7 "kestrel_join7" (bytes a, bytes b, bytes c, bytes d, bytes e, bytes f, bytes g)
+    # An op and its xid (spec journal 1).
+    bytes pack_xid "kestrel_xid_record" (int op, int xid)
     # The ADDX record of data that is short enough for one (spec journal 1).
     bytes addx "kestrel_addx" (bytes data, long long add_time, long long expiry)

@@ -8,6 +8,7 @@ from kestrel.queue_items cimport QueueItems
 from kestrel.stats cimport QueueStats
 from kestrel.waiters cimport Waiters
 
+cdef int LAST_XID
 cdef long long SLICE
 cdef long long NO_WAY
 cdef long long LATER

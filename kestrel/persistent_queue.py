@@ -14,7 +14,7 @@ from collections import deque
 from kestrel.deadlines import Deadlines
 from kestrel.item import Item, new_item
 from kestrel.journal import state_work
-from kestrel.journal.xids import next_xid
+from kestrel.journal.xids import LAST_XID, next_xid
 from kestrel.queue_items import QueueItems
 
 SLICE = 1000                # items a sweep takes in one step (D37), and a put that discards
@@ -318,7 +318,12 @@ class PersistentQueue(QueueItems):
         journal = self.journal
         if opening:
             self.stats.transactions += 1
-            xid = next_xid(self.xid, self.opened)
+            xid = self.xid
+            if 0 <= xid < LAST_XID and xid + 1 not in self.opened:
+                # nearly always; spared the call
+                xid += 1
+            else:
+                xid = next_xid(xid, self.opened)
             if self.deadlines is not None:
                 while xid in self.deadlines.overdue:
                     xid = next_xid(xid, self.opened)

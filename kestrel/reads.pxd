@@ -1,3 +1,9 @@
+cimport cython
+
+from kestrel.item cimport Item
+from kestrel.persistent_queue cimport PersistentQueue
+
+
 cdef class OpenReads:
     cdef object log
     cdef object who
@@ -6,7 +12,8 @@ cdef class OpenReads:
     cpdef add(self, bytes name, queue, int xid)
     cpdef long long count(self, bytes name)
     cpdef confirm_oldest(self, bytes name, long long count)
-    cpdef take_next(self, bytes name, queue, long long now)
+    @cython.locals(item=Item, entry=tuple)
+    cpdef Item take_next(self, bytes name, PersistentQueue queue, long long now)
     cpdef abort_oldest(self, bytes name)
     cpdef abort_all(self, pause)
     cdef _pop_oldest(self, bytes name)

@@ -65,9 +65,12 @@ class OpenReads:
     def take_next(self, name, queue, now):
         """Confirm the oldest read of that queue and open the next item, as PersistentQueue.take_next. -> Item or None."""
         entries = self.by_name.get(name)
-        if entries is None or queue.traces or entries[0][0] is not queue:
+        if entries is None or queue.traces:
             return None
-        item = queue.take_next(entries[0][1], now)
+        entry = entries[0]
+        if entry[0] is not queue:
+            return None
+        item = queue.take_next(entry[1], now)
         if item is not None:
             entries.popleft()
             entries.append((queue, item.xid))

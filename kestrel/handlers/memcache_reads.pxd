@@ -10,6 +10,8 @@ cdef bytes VALUE
 cdef bytes LINE_END
 cdef bytes LINE_END_AND_END
 cdef list _DECIMAL
+cdef dict _KEYS
+cdef Py_ssize_t MOST_KEYS
 cdef int DECIMALS
 
 
@@ -23,6 +25,9 @@ cdef class GetKey:
 
     cpdef bint fetches(self)
 
+
+@cython.locals(key=GetKey)
+cdef GetKey key_of(bytes word)
 
 @cython.locals(name=bytes, words=list, item=Item, key=GetKey)
 cpdef do_get(Session session, MemcacheParser request)

@@ -16,6 +16,10 @@ DECIMALS = 4097
 _DECIMAL = [b'%d' % number for number in range(DECIMALS)]
 
 
+# keys that were read already, see ``key_of``: what a word says does not change
+MOST_KEYS = 256
+_KEYS = {}
+
 # The compiled module has this from byte_calls.pxd; written like this, Cython sees no second definition.
 globals()['join7'] = lambda *parts: b''.join(parts)
 
@@ -40,7 +44,7 @@ def i32(word):
 # -- get -----------------------------------------------------------------------------------------------------------
 
 class GetKey:
-    """One key of a get: a queue name and its options (spec memcache 4.1)."""
+    """One key of a get: a queue name and its options (spec memcache 4.1). Nobody changes it."""
 
     __slots__ = ('name', 'timeout', 'open', 'close', 'abort', 'peek')
 
@@ -75,6 +79,17 @@ class GetKey:
         return not self.abort and (self.open or not self.close)
 
 
+def key_of(word):
+    """The GetKey of a word. Consumers ask for the same again and again, so the last ones are kept."""
+    key = _KEYS.get(word)
+    if key is None:
+        key = GetKey(word)
+        if len(_KEYS) >= MOST_KEYS:
+            _KEYS.clear()
+        _KEYS[word] = key
+    return key
+
+
 def do_get(session, request):
     words = request.words
     name = words[1] if len(words) == 2 else b''
@@ -88,11 +103,11 @@ def do_get(session, request):
         return END if item is None else _value(request, name, item, LINE_END_AND_END)
     if len(words) == 1:
         raise RequestError(NAME_REQUIRED)
-    keys = [GetKey(word) for word in words[1:]]
-    if len(keys) == 1:
-        key = keys[0]
+    if len(words) == 2:
+        key = key_of(words[1])
         item = _get_key(session, key, False)
         return END if item is None else _value(request, key.name, item, LINE_END_AND_END)
+    keys = [key_of(word) for word in words[1:]]
     _check_keys(session, keys)
     for key in keys:
         if session.connection.gone:

@@ -1,11 +1,10 @@
 cimport cython
 
-from kestrel.byte_calls cimport addx
+from kestrel.byte_calls cimport addx, pack_xid
 from kestrel.item cimport Item, new_item
 
 cdef object _pack_addx
 cdef object _pack_flags
-cdef object _pack_xid
 cdef object _unpack_xid
 cdef object _unpack_times
 cdef object _unpack_flags

@@ -57,12 +57,12 @@ _TIMES = struct.Struct('<qq')
 _FLAGS = struct.Struct('<Iiqq')
 _pack_addx = _ADDX_HEADER.pack
 _pack_flags = _FLAGS_HEADER.pack
-_pack_xid = _XID_RECORD.pack
 _unpack_xid = _XID.unpack_from
 _unpack_times = _TIMES.unpack_from
 _unpack_flags = _FLAGS.unpack_from
 
-# The compiled module has this from byte_calls.pxd; written like this, Cython sees no second definition.
+# The compiled module has these from byte_calls.pxd; written like this, Cython sees no second definition.
+globals()['pack_xid'] = _XID_RECORD.pack
 globals()['addx'] = lambda data, add_time, expiry: _pack_addx(ADDX, len(data) + 16, add_time, expiry) + data
 
 
@@ -84,7 +84,7 @@ def flags_header(item):
 
 def xid_record(op, xid):
     """The record of an op that has nothing but an xid: 4, 5, 6, 9."""
-    return _pack_xid(op, xid)
+    return pack_xid(op, xid)
 
 
 class RecordReader:

@@ -14,6 +14,7 @@ GB = 1024 * MB
 ENDLESS = {'max_journal_size': '100GB'}
 START_SECONDS = 1.5
 OTHER_RUNS = 3
+FILL_SECONDS = 60
 PEEK = b'get bench/peek\r\n'
 
 
@@ -51,9 +52,22 @@ def cat_seconds(path):
     return time.monotonic() - began
 
 
-def replay_seconds(server, idle, size, starts, others):
-    """(replays, others): starts to the first reply less the median one of an idle server, in turns with the
-    least of some `others`.
+def filled_seconds(server, count):
+    """Memory is filled while the server works already: seconds until so many items are in it."""
+    began = time.monotonic()
+    while True:
+        kept = server.stat('bench', 'mem_items')
+        seconds = time.monotonic() - began
+        if kept == count:
+            return seconds
+        if seconds > FILL_SECONDS:
+            raise BenchError(f'{server.name}: {kept} of {count} items are in memory after {FILL_SECONDS} s')
+        time.sleep(0.01)
+
+
+def replay_seconds(server, idle, size, starts, others, kept=0):
+    """(replays, others): starts to the first reply, or until `kept` items are in memory, less the median one of an idle
+    server, in turns with the least of some `others`.
 
     No server runs meanwhile: memory that it holds is not there for the other, which must then get pages that
     nobody has used for long, and these cost several times as much.
@@ -63,7 +77,8 @@ def replay_seconds(server, idle, size, starts, others):
         idle.kill()
         server.kill()
         found.append(min(others() for _ in range(OTHER_RUNS)))
-        loaded.append(server.launch(PEEK, b'VALUE bench 0 %d\r\n' % size))
+        seconds = server.launch(PEEK, b'VALUE bench 0 %d\r\n' % size)
+        loaded.append(seconds + filled_seconds(server, kept) if kept else seconds)
         without.append(idle.launch(PEEK, b'END\r\n'))
     replays = [seconds - median(without) for seconds in loaded]
     if min(replays) <= 0:
@@ -88,8 +103,11 @@ def replay(generator, new_server, scale):
 
     def pairs(count, size, settings, other):
         server = new_server(settings=settings, fill=journal_of(generator, count, size, new_seed()))
+        if settings is kept:
+            filled_seconds(server, count)
         check_memory(server, count, settings is kept)
-        found = replay_seconds(server, idle, size, scale.starts, lambda: other(f'{server.spool}/bench'))
+        found = replay_seconds(server, idle, size, scale.starts, lambda: other(f'{server.spool}/bench'),
+                               count if settings is kept else 0)
         server.stop()
         return found
 
