@@ -74,5 +74,5 @@ cdef class Connection:
     cpdef resume_soon(self)
     cpdef _resume(self)
     cpdef write(self, bytes data)
-    @cython.locals(out=list, data=bytes, sent=Py_ssize_t)
+    @cython.locals(data=bytes, sent=Py_ssize_t)
     cpdef flush(self)

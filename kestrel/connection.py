@@ -309,13 +309,11 @@ class Connection:
         data = self.reply
         if data is None:
             return False
+        if self.out:
+            data = b''.join([data, *self.out])
+            self.out = []
         self.reply = None
         self.out_size = 0
-        out = self.out
-        if out:
-            out.insert(0, data)
-            data = b''.join(out)
-            self.out = []
         if self.gone:
             return False
         try:

@@ -4,8 +4,9 @@ import errno
 import os
 import resource
 import socket
+import sys
 
-from gevent import spawn_raw
+from gevent import get_hub, getcurrent, spawn_raw
 from gevent.server import StreamServer
 
 from kestrel.errors import StartError
@@ -97,11 +98,24 @@ class ClientPort:
         return '%s on %s:%d' % (self.protocol, *self.address)
 
 
+def spawn(serve, *arguments):
+    """Run ``serve`` in a plain greenlet: it takes 1.4 KB less than gevent's, which remembers who has made it."""
+    return spawn_raw(_run, serve, arguments)
+
+
+def _run(serve, arguments):
+    try:
+        serve(*arguments)
+    except BaseException:
+        # as gevent's greenlets do: it must not come out where the hub has just switched to this one
+        get_hub().handle_error(getcurrent(), *sys.exc_info())
+
+
 class ClientListener(StreamServer):
     """Accepts clients as plain non-blocking sockets: a connection brings its own watcher."""
 
     def __init__(self, listener, handle, full):
-        super().__init__(listener, handle, spawn=spawn_raw)
+        super().__init__(listener, handle, spawn=spawn)
         self.full_of_files = full
         self.largest_fd = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - KEPT_BACK
         self.pause = None

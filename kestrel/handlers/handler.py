@@ -30,6 +30,8 @@ class Handler:
             data = connection.read(wanted, parser.size > LARGE_BLOCK)
             if not data or not self.receive(data):
                 return
+            # an idle connection keeps nothing of its last receive alive
+            data = None
 
     def receive(self, data):
         """Run every complete request of what has arrived. -> false when the connection is to be closed."""

@@ -16,12 +16,12 @@ cdef int DECIMALS
 
 
 cdef class GetKey:
-    cdef public bytes name
-    cdef public long long timeout
-    cdef public bint open
-    cdef public bint close
-    cdef public bint abort
-    cdef public bint peek
+    cdef readonly bytes name
+    cdef readonly long long timeout
+    cdef readonly bint open
+    cdef readonly bint close
+    cdef readonly bint abort
+    cdef readonly bint peek
 
     cpdef bint fetches(self)
 

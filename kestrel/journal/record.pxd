@@ -10,6 +10,7 @@ cdef object _unpack_times
 cdef object _unpack_flags
 
 cpdef bytes addx_header(Item item)
+@cython.locals(data=bytes)
 cpdef bytes addx_record(Item item)
 cpdef bytes flags_header(Item item)
 cpdef bytes xid_record(int op, int xid)

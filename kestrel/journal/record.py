@@ -73,7 +73,10 @@ def addx_header(item):
 
 def addx_record(item):
     """The whole ADDX of an item."""
-    return addx(item.data, item.add_time, item.expiry)
+    data = item.data
+    if data is None:
+        raise TypeError('a void item has no record')
+    return addx(data, item.add_time, item.expiry)
 
 
 def flags_header(item):

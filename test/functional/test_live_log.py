@@ -29,6 +29,8 @@ class LogTest(unittest.TestCase):
 
     def test_reopened_on_sighup(self):
         server = self.start({'roll': 'sighup'})
+        # the ports are open a moment before that is said
+        eventually(self, 'ready in the file', lambda: 'ready' in self.path.read_text())
         rolled = self.path.with_suffix('.1')
         self.path.rename(rolled)
         os.kill(server.pid, signal.SIGHUP)

@@ -14,7 +14,7 @@ The steps, in their order; without words all of them:
     trixie     the next release: the package is built, with its unit tests, installed, and started; the unit tests in
                pure Python
     speed      only when it is named, or with KESTREL_LONG=1: is the service as fast as make run? (10 minutes, on a
-               machine that does nothing else); KESTREL_PAIRS, 20, is how often both are measured
+               machine that does nothing else); KESTREL_PAIRS, 200, is how often both are measured
 
 Root file systems are kept under build/roots and made anew when their list of packages changes. Where a container
 cannot be booted this fails, unless KESTREL_NO_BOOT=1 says that it is known: then life is left out, and said to be.

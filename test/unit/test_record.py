@@ -5,7 +5,7 @@ import unittest
 
 from kestrel.item import Item
 from kestrel.journal import record
-from kestrel.journal.record import RecordReader, addx_header, flags_header, xid_record
+from kestrel.journal.record import RecordReader, addx_header, addx_record, flags_header, xid_record
 from support.clock import THEN
 from support.spool import Bytes, readable
 
@@ -60,11 +60,19 @@ class EncodeTest(unittest.TestCase):
                 (Item(b'cat', THEN), '02 13 00 00 00 ' + TIME + NEVER + '63 61 74'),
                 (Item(b'', THEN), '02 10 00 00 00 ' + TIME + NEVER)]:
             self.assertEqual(addx_header(item) + item.data, bytes.fromhex(text))
+            self.assertEqual(addx_record(item), bytes.fromhex(text))
+
+    def test_addx_of_negative_times_and_of_none(self):
+        self.assertEqual(addx_record(Item(b'', -1, -2)),
+                         bytes.fromhex('02 10 00 00 00 ff ff ff ff ff ff ff ff fe ff ff ff ff ff ff ff'))
+        with self.assertRaises(TypeError):
+            addx_record(Item(None, THEN))
 
     def test_size_of_addx(self):
         for n in (0, 1, 255, 70000):
             item = Item(bytes(n), THEN)
             self.assertEqual(len(addx_header(item) + item.data), 21 + n)
+            self.assertEqual(addx_record(item), addx_header(item) + item.data)
 
     def test_flags(self):
         for item, text in [
