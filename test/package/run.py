@@ -319,16 +319,16 @@ def other_ways():
 TRIXIE_TESTS = r'''
 set -eu
 mount -t proc proc /proc; python3 /t/lo.py
-cp -r /t/source /root/kestrel && cd /root/kestrel
+cp -r /t/source /srv/kestrel && cd /srv/kestrel
 # with the unit tests, on what was compiled
-DEB_BUILD_OPTIONS=parallel=2 debian/make-deb binary /root/deb >/root/log 2>&1 || { tail -n 200 /root/log; exit 1; }
+DEB_BUILD_OPTIONS=parallel=2 debian/make-deb binary /srv/deb >/srv/log 2>&1 || { tail -n 200 /srv/log; exit 1; }
 
 cd test/unit
-KESTREL_LANE=debian-pure KESTREL_TREE=/root/kestrel PYTHONPATH=/root/kestrel:/root/kestrel/test \
-    PYTHONPYCACHEPREFIX=/root/cache python3 -P -m nose2 -s . -t .
+KESTREL_LANE=debian-pure KESTREL_TREE=/srv/kestrel PYTHONPATH=/srv/kestrel:/srv/kestrel/test \
+    PYTHONPYCACHEPREFIX=/srv/cache python3 -P -m nose2 -s . -t .
 
 printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d; chmod +x /usr/sbin/policy-rc.d
-apt-get install -y --no-install-recommends /root/deb/kestrel_*.deb
+apt-get install -y --no-install-recommends /srv/deb/kestrel_*.deb
 cd /
 python3 -c 'import kestrel.item as item; assert item.__file__.endswith(".so"), item.__file__'
 /etc/init.d/kestrel start
