@@ -28,6 +28,7 @@ MEMBERS = {'up': (1, 1), 'writeavoid': (1, 0), 'readonly': (1, 0), 'quiescent': 
 REQUEST_MAY_TAKE = 0.02
 REQUEST_NEVER_TAKES = 1.5
 HOLDS_THE_HUB = 20          # ms, at most, what is done for ZooKeeper: so long everybody waits
+LONGEST_SESSION = 30        # seconds that a ZooKeeper of a test's own grants
 CLEANUP = 4 * SESSION       # a session that nobody keeps has ended
 
 
@@ -386,7 +387,7 @@ class OwnZooKeeperTest(Watching):
         zookeepers.skip_without()
 
     def setUp(self):
-        self.zookeeper = ZooKeeper()
+        self.zookeeper = ZooKeeper(f'maxSessionTimeout={LONGEST_SESSION * 1000}\n')
         self.addCleanup(self.zookeeper.close)
 
 
@@ -394,8 +395,9 @@ class OutageTest(OwnZooKeeperTest):
     """It comes and goes."""
 
     def test_it_comes_and_goes(self):
-        # not there when we start
-        server = self.announce(self.zookeeper, '/k')
+        # not there when we start. The session is long: ZooKeeper counts from its own start, and four lanes of tests may
+        # take seconds of it until the server is connected again
+        server = self.announce(self.zookeeper, '/k', session_timeout=f'{LONGEST_SESSION}s')
         began = time.monotonic()
         server.start()
         self.assertLess(time.monotonic() - began, 10)
