@@ -9,9 +9,13 @@ cdef long long MIDDLE_END
 cdef int UPPER
 cdef Py_ssize_t _BUCKETS
 cdef Py_ssize_t _NARROW
-cdef bytes _BUCKET_OF
-cdef bytes _MIDDLE_FROM
-cdef bytes _UPPER_FROM
+cdef bytes _TABLE
+cdef bytes _MIDDLE_TABLE
+cdef bytes _UPPER_TABLE
+# with Cython 0.29 a byte of bytes is an object
+cdef const unsigned char *_BUCKET_OF
+cdef const unsigned char *_MIDDLE_FROM
+cdef const unsigned char *_UPPER_FROM
 cdef long long *_ENDS
 
 

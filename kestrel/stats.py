@@ -41,15 +41,16 @@ def _bucket_of(value):
     return bisect_right(THRESHOLDS, value)
 
 
-_BUCKET_OF = bytes(map(_bucket_of, range(TABLED)))
-_MIDDLE_FROM = bytes([_bucket_of(step << MIDDLE) for step in range(TABLED)])
-_UPPER_FROM = bytes([_bucket_of(step << UPPER) for step in range(TABLED)])
+_TABLE, _MIDDLE_TABLE, _UPPER_TABLE = [bytes([_bucket_of(step << bits) for step in range(TABLED)])
+                                       for bits in (0, MIDDLE, UPPER)]
+# the same, in C a pointer to their bytes
+_BUCKET_OF, _MIDDLE_FROM, _UPPER_FROM = _TABLE, _MIDDLE_TABLE, _UPPER_TABLE
 # Where each bucket ends.
 _ENDS = cells_of([*THRESHOLDS, LARGEST + 1])
 
 # Nearly all values are below TABLED (a latency in us, a size in bytes): a histogram has the buckets of those first, and
 # all when the first larger one comes.
-NARROW = _BUCKET_OF[-1] + 1
+NARROW = _TABLE[-1] + 1
 
 # the same as C integers (stats.pxd)
 _BUCKETS, _LARGEST, _TABLED, _NARROW = BUCKETS, LARGEST, TABLED, NARROW

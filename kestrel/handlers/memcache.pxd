@@ -9,6 +9,7 @@ cdef dict COMMANDS
 cdef bytes STORED
 cdef bytes NOT_STORED
 cdef int TOGETHER
+cdef char SLASH
 
 
 cdef class MemcacheHandler(Handler):

@@ -21,6 +21,7 @@ DELETED = b'DELETED\r\n'
 CLOSING = (Blocked, ClientIdRequired)
 INTERNAL_ERROR = b'SERVER_ERROR internal error'
 TOGETHER = 63               # requests behind a set that may be run with it
+SLASH = 47
 ABSOLUTE_FROM = 1000000     # seconds: an exptime from here on counts from 1970 (spec memcache 4.2)
 MAX_FLAGS = 4294967295
 
@@ -85,7 +86,7 @@ def do_set(session, request):
         check_no_cr(name)
         session.check_writes(name.removesuffix(b'/sync'))
     durable = False
-    if b'/' in name:
+    if SLASH in name:
         name, _, suffix = name.partition(b'/')
         if suffix != b'sync':
             raise BadName(BAD_NAME)

@@ -33,10 +33,11 @@ cdef class RecordReader:
 
     cpdef long long place(self)
     cpdef resize(self, long long size)
-    @cython.locals(position=Py_ssize_t, left=Py_ssize_t, end=Py_ssize_t, op=int,
+    # letters: the block, whose bytes are C's even with Cython 0.29
+    @cython.locals(letters='const unsigned char *', position=Py_ssize_t, left=Py_ssize_t, end=Py_ssize_t, op=int,
                    add_time='long long', expiry='long long')
     cpdef int next(self) except -9
-    @cython.locals(block=bytes, position='long long', limit='long long', left='long long', size='long long')
+    @cython.locals(letters='const unsigned char *', position='long long', limit='long long', left='long long', size='long long')
     cpdef int skim(self, long long most=*) except -9
     @cython.locals(position=Py_ssize_t, end=Py_ssize_t)
     cdef int _rare(self, int op) except -9

@@ -146,7 +146,8 @@ class RecordReader:
         left = self._limit - position
         if left == 0:
             return END
-        op = self._block[position]
+        letters = self._block
+        op = letters[position]
         if op == ADDX:
             end = self._end(5, 16)
             if end > 0:
@@ -173,13 +174,13 @@ class RecordReader:
         self.skimmed = 0
         self.skimmed_bytes = 0
         while True:
-            block = self._block
+            letters = self._block
             position = self._position
             limit = self._limit
             left = self.size - self._base
-            while limit - position >= 5 and block[position] == ADDX and self.skimmed < most:
-                size = block[position + 1] | block[position + 2] << 8 | block[position + 3] << 16
-                size += block[position + 4] * 0x1000000
+            while limit - position >= 5 and letters[position] == ADDX and self.skimmed < most:
+                size = letters[position + 4]
+                size = size << 24 | letters[position + 3] << 16 | letters[position + 2] << 8 | letters[position + 1]
                 if size < 16 or size > 0x7fffffff or position + 5 + size > left:
                     self._position = position
                     return self.next()

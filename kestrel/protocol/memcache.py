@@ -74,7 +74,7 @@ class MemcacheParser(Parser):
             return self._continue_block()
         self.noreply = False
         self.together = 0
-        buffer = self.buffer
+        buffer = letters = self.buffer
         start = self.pos
         eol = find_byte(buffer, LF, start)
         if eol < 0:
@@ -87,7 +87,7 @@ class MemcacheParser(Parser):
         if eol - start >= MAX_LINE:
             raise HangUp(LINE_TOO_LONG)
         end = eol
-        if end > start and buffer[end - 1] == CR:
+        if end > start and letters[end - 1] == CR:
             end -= 1
         words = words_of(buffer, start, end)
         if len(words) > 1:
@@ -128,7 +128,7 @@ class MemcacheParser(Parser):
         end = begin + size
         if len(buffer) < end + 2 or size > self.max_block:
             return self._begin_block(size)
-        if buffer[end] != CR or buffer[end + 1] != LF:
+        if letters[end] != CR or letters[end + 1] != LF:
             raise HangUp(BAD_CHUNK)
         self.refused = False
         self.data = cut(buffer, begin, end)
@@ -139,7 +139,7 @@ class MemcacheParser(Parser):
         """The data of the requests behind this one, a ``set`` without flags and expiry, that differ from it in their data
         only and are wholly there. -> list of bytes, at most ``most``; these requests are done with then.
         """
-        buffer = self.buffer
+        buffer = letters = self.buffer
         found = []
         start = self.pos
         line = b'set ' + self.words[1] + b' 0 0 '
@@ -148,12 +148,12 @@ class MemcacheParser(Parser):
             eol = find_byte(buffer, LF, start)
             if eol < 0 or eol - start > 10:
                 break
-            size = short_number(cut(buffer, start, eol - 1 if buffer[eol - 1] == CR else eol))
+            size = short_number(cut(buffer, start, eol - 1 if letters[eol - 1] == CR else eol))
             if size < 0:
                 break
             begin = eol + 1
             end = begin + size
-            if len(buffer) < end + 2 or size > self.max_block or buffer[end] != CR or buffer[end + 1] != LF:
+            if len(buffer) < end + 2 or size > self.max_block or letters[end] != CR or letters[end + 1] != LF:
                 break
             found.append(cut(buffer, begin, end))
             start = self.pos = end + 2
