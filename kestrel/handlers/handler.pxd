@@ -19,7 +19,7 @@ cdef class Handler:
 
     @cython.locals(parser=Parser, connection=Connection, wanted='long long', data=bytes)
     cpdef serve(self)
-    @cython.locals(parser=Parser, connection=Connection, ran=long)
+    @cython.locals(parser=Parser, connection=Connection, ran=long, pause_at=long)
     cpdef bint receive(self, bytes data) except -1
     cdef _note_block(self)
     cpdef run(self)

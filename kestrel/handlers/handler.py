@@ -38,6 +38,7 @@ class Handler:
         parser = self.parser
         connection = self.connection
         ran = 0
+        pause_at = TURN
         try:
             parser.feed(data)
             while True:
@@ -46,8 +47,8 @@ class Handler:
                         if parser.block != self.block:
                             self._note_block()
                         ran += 1
-                        if ran >= TURN:
-                            ran = 0
+                        if ran >= pause_at:
+                            pause_at = ran + TURN
                             connection.pause()
                         if connection.gone:
                             return False

@@ -1066,6 +1066,7 @@ class TurnsTest(HandlerTest):
                 client = self.world.client()
                 client.ask(request * 640)
                 self.assertGreaterEqual(client.connection.pauses, 9)
+                self.assertEqual(client.connection.requests, 640)
 
     def test_monitor_gives_way(self):
         self.world_of(max_open_transactions=1000)

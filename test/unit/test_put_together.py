@@ -161,6 +161,7 @@ class PutTogetherTest(unittest.TestCase):
         client.ask(a_set(b'x') * 64 * 10)
         self.assertGreaterEqual(client.connection.pauses, 8)
         self.assertLessEqual(client.connection.pauses, 10)
+        self.assertEqual(client.connection.requests, 640)
 
     def test_the_server_stops(self):
         world = self.world_of()
