@@ -37,10 +37,10 @@ make_tree = $(1) setup.py -q build --parallel=2 --build-base=build/tree-$(2) --b
 
 help:
 	@echo "make run        start the server in the foreground, with $(CONFIG)"
-	@echo "make test       all tests, compiled and pure, on PyPI's and on Debian's libraries (about 8 minutes);"
+	@echo "make test       all tests, compiled on PyPI's libraries and pure on Debian's (about 7 minutes);"
 	@echo '                a part of them: make test LANES=pypi-pure SUITES="unit wire" TESTS=test_imports'
-	@echo "make test-rest  the suites with real servers in the lanes that make test leaves out"
-	@echo "make test-long  the same with many more rounds of kill -9"
+	@echo "make test-rest  the other way round, and what make test runs in one of them only (about 10 minutes)"
+	@echo "make test-long  everything in all four, with many more rounds of kill -9"
 	@echo "make bench      speed and size, against memcached, redis and beanstalkd;"
 	@echo "                two builds, in pairs: make bench BASE=<commit>"
 	@echo "make profile    flame graphs of the server in build/bench/, by py-spy"

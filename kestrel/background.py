@@ -98,10 +98,9 @@ class Background:
             while left and len(under_way) < REWRITTEN_AT_ONCE:
                 under_way[left.pop()] = False
             for queue, begun in list(under_way.items()):
-                if queue.compactor.job is not None:
-                    continue
                 if not begun and queue.compactor.rewrite_emptied():
                     under_way[queue] = True
+                if queue.compactor.job is not None:
                     continue
                 del under_way[queue]
                 until = monotonic() + REWRITE_MAY_TAKE

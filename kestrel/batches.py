@@ -83,6 +83,8 @@ class Batches:
             raise
         finally:
             self.reads.batch = None
+        # the end may stand unread behind the request
+        session.connection.look_for_end()
         if session.connection.leaving:
             self.put_back(batch)
             return [], None

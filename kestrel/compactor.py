@@ -35,8 +35,8 @@ class Compactor:
         self.missed = False
         # Somebody waits for an fsync that can only be trusted after a rewrite (D9).
         self.wanted = False
-        self.barred_empty_until = 0.0
-        self.barred_until = 0.0
+        self.barred_empty_until = -NEVER
+        self.barred_until = -NEVER
         self.paused_until = 0.0
         self.lost_until = 0.0
         self.lost_told = set()
@@ -51,7 +51,11 @@ class Compactor:
         self.max_journal_size = settings.max_journal_size
         self.max_memory_size = settings.max_memory_size
         delay = settings.min_journal_compact_delay
-        self.delay = 0.0 if delay is None else delay / 1000000
+        delay = 0.0 if delay is None else delay / 1000000
+        # what is barred is so from the same moment on, for as long as it is now
+        self.barred_until += delay - self.delay
+        self.barred_empty_until += delay - self.delay
+        self.delay = delay
 
     def look(self):
         """Check whether something is to be done: before each put, and after all that removed or put back."""

@@ -182,7 +182,8 @@ class _File:
 
     def locate(self, why, sections=(), key=None):
         """One line: file, line, section, key, why."""
-        return self._located(self._line_of.get((sections, key)), sections, key, why)
+        line = self._line_of.get((sections, key)) or self._line_of.get((sections, None))
+        return self._located(line, sections, key, why)
 
     def _located(self, line, sections, key, why):
         parts = [self.path] + ([f'line {line}'] if line else [])

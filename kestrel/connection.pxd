@@ -53,7 +53,7 @@ cdef class Connection:
     @cython.locals(size='long long')
     cpdef read(self, long long wanted, bint large)
     cdef _take_kept(self)
-    cpdef hold(self, long long block, long long held)
+    cpdef hold(self, long long block, long long held, bint large)
     cpdef block_is_whole(self)
     cdef _receive(self, long long size)
     cdef _count_received(self, Py_ssize_t size)

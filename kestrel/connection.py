@@ -92,13 +92,13 @@ class Connection:
 
     # -- unfinished blocks -----------------------------------------------------------------------------------------
 
-    def hold(self, block, held):
-        """So many bytes are kept of a block that has not ended, that of this number."""
+    def hold(self, block, held, large):
+        """So many bytes are kept of a block that has not ended, that of this number. ``large``: as for ``read``."""
         if block != self.block:
             # a new one: its place is behind those of the others
             self.block = block
             self.budget.hold(self, 0)
-        self.budget.hold(self, held)
+        self.budget.hold(self, held, large)
 
     def block_is_whole(self):
         """The request that the last block belongs to is about to run: the block is unfinished no more."""
@@ -225,7 +225,7 @@ class Connection:
             until = deadline
             if not self.reading:
                 # so much has arrived meanwhile that the watcher is off: the end of the input must be looked for
-                self._look_for_end()
+                self.look_for_end()
                 until = min(until, now + LOOK_FOR_END)
             if until < self.alarm_at:
                 self._set_alarm(until, now)
@@ -234,7 +234,7 @@ class Connection:
             self.state = RUNNING
         if self.kept and not self.leaving:
             # behind input that is not taken in yet there may be an end
-            self._look_for_end()
+            self.look_for_end()
 
     def wait_for(self, commit):
         """Wait until an fsync (sync.Commit) has ended, whether the client is still there or not."""
@@ -269,7 +269,7 @@ class Connection:
         self.alarm_at = NEVER
         self._resume()
 
-    def _look_for_end(self):
+    def look_for_end(self):
         """Learn from the kernel what the read watcher cannot tell while there is unread input (D32)."""
         state = self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
         if state == TCP_CLOSE_WAIT:

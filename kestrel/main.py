@@ -113,7 +113,9 @@ def run(configuration, on_ready=lambda: None):
     heartbeat = Heartbeat(server, notifier)
     # replay makes millions of objects and no garbage: collecting meanwhile takes two thirds of its time uncompiled
     gc.disable()
-    # during the replay a signal ends the process at once: nothing has been acknowledged yet
+    # during the replay a signal to stop ends the process at once: nothing has been acknowledged yet. There is no log to be
+    # opened anew, and the configuration has just been read.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     server.load(notifier.replaying)
     signals = _Signals(server, handle, heartbeat)
     server.listen()

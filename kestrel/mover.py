@@ -35,6 +35,7 @@ class Mover:
         self.stuck = False
         self.failed = False         # an fsync did, since the last step
         self.receiving = False
+        self.starting = False       # what a start left open is buried
         self.moving = None          # the Moving that waits for the newest fsync
         self.held = 0
         self.returned = 0           # of those that an operator moved: went back, because an fsync failed
@@ -163,14 +164,20 @@ class Mover:
         return [xid for xid in xids if xid not in poison or xid in kept]
 
     def _bury_all(self, xids):
-        """What their copies are written for leaves."""
+        """What their copies are written for leaves, or what is dropped."""
         self.queue.let_go(xids)
-        self.queue.stats.dead_letters += len(xids)
+        if not self.starting or self.queue.settings.dead_letter_queue is not None:
+            self.queue.stats.dead_letters += len(xids)
 
     def bury_found(self):
-        """What a start left open is poison; what cannot be buried goes back. Nothing counts that as canceled."""
-        for _ in self._bury_found():
-            pass
+        """What a start left open is poison; what cannot be buried goes back. Nothing counts that as canceled, and what is
+        dropped is no dead letter (D18)."""
+        self.starting = True
+        try:
+            for _ in self._bury_found():
+                pass
+        finally:
+            self.starting = False
 
     def _bury_found(self):
         queue = self.queue

@@ -41,6 +41,8 @@ cdef class PersistentQueue(QueueItems):
     cdef public bint moves_expired
     cdef public bint fanout_only
     cdef public bint traces
+    cdef long long swept
+    cdef bint _sweep_for_put(self, long long now) except -1
 
     @cython.locals(size=Py_ssize_t, now='long long', latest='long long', discarded='long long', item=Item,
                    journal=Journal, file=AppendFile, offset='long long')

@@ -52,6 +52,7 @@ class PersistentQueue(QueueItems):
         self.created = clock.now_ms()
         self.deadlines = None
         self.mover = None
+        self.swept = 0              # by the put that comes back
         self.opened = {}
         self.xid = 0 if recovered is None else recovered.counter
         # the add time of the item taken out last, ms; 0 before the first (D42)
@@ -105,8 +106,8 @@ class PersistentQueue(QueueItems):
     def put(self, data, flags, expiry, durable):
         """Append an item. -> true; false if the queue refuses it (closed, too large, full); or a Commit, if it enters
         the queue only when that is done: then it was refused if the Commit has an error. With ``fanout_only``
-        an item is accepted and not stored. None: more must be discarded than one step may; a part of that is, and the
-        caller comes back when others have had their turn.
+        an item is accepted and not stored. None: more must be discarded, or has expired, than one step may take out;
+        a part of that is, and the caller comes back when others have had their turn.
 
         expiry   int, ms since 1970, 0 = never; cut to ``max_age``
         durable  its fsync is to be waited for, whatever ``sync_journal`` says (D22)
@@ -123,7 +124,10 @@ class PersistentQueue(QueueItems):
         if not self.discards and self._full():
             return False
         if self.items and self.stale(now):
-            self._sweep(now, min(SLICE, self.max_sweep))
+            if self._sweep_for_put(now):
+                return None
+        elif self.swept:
+            self.swept = 0
         discarded = 0
         if self._full():
             discarded = self._heads_in_the_way()
@@ -170,7 +174,11 @@ class PersistentQueue(QueueItems):
                 return 0, None
             return 1, None if stored is True else stored
         if self.items and self.stale(now):
-            self._sweep(now, min(SLICE, self.max_sweep))
+            if self._sweep_for_put(now):
+                return -1, None
+            if self.items and self.stale(now):
+                # the next put sweeps, too
+                data = data[:1]
         if self.ages and (expiry == 0 or expiry > now + self.max_age):
             expiry = now + self.max_age
         journal = self.journal
@@ -518,6 +526,16 @@ class PersistentQueue(QueueItems):
         if dropped and self.journal is not None and self.journal.total() >= self.compact_from:
             self.compactor.look()
         return dropped
+
+    def _sweep_for_put(self, now):
+        """What each put does before it stores (spec queues 5), a slice of it. -> true: there is more, come back later."""
+        dropped = self._sweep(now, min(SLICE, self.max_sweep - self.swept))
+        self.swept += dropped
+        if (dropped and self.swept < self.max_sweep and self.items and self.stale(now)
+                and not (self.mover is not None and self.mover.receiving)):
+            return True
+        self.swept = 0
+        return False
 
     def _sweep(self, now, limit):
         if self.moves_expired:

@@ -35,10 +35,12 @@ cdef class Puts(Access):
     @cython.locals(collection=QueueCollection)
     cpdef bint may_put_together(self, bytes name) except -1
     @cython.locals(stats=ServerStats, queue=PersistentQueue, answers=list, commits=list, began=double,
-                   done=Py_ssize_t, count='long long')
+                   done=Py_ssize_t, step=tuple, count='long long')
     cpdef list put_together(self, bytes name, list items)
-    @cython.locals(count='long long')
     cdef tuple _put_next(self, PersistentQueue queue, list items, long long expiry, list commits)
+    @cython.locals(count='long long')
+    cdef tuple _put_step(self, PersistentQueue queue, list items, long long expiry, list commits)
+    cdef _wait_for_those_before(self, list commits)
     @cython.locals(stats=ServerStats, spent='long long')
     cdef _count_puts(self, PersistentQueue queue, double began, long long count)
     cpdef wait_for_all(self, list commits, error)

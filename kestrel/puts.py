@@ -135,7 +135,7 @@ class Puts(Access):
             stored += count
             self.stats.cmd_set += count - 1
             if commit is None:
-                self._count_put(queue, began, count)
+                self._count_puts(queue, began, count)
             else:
                 commits += [(commit, queue, began)] * count
         return stored
@@ -149,7 +149,8 @@ class Puts(Access):
     def put_together(self, name, items):
         """Store the items of requests that came together, without flags and expiry, each as ``put`` does: by one write
         where nothing stands against it, and all of them before the first fsync is waited for.
-        -> list, for each item: true, false if the queue refuses it, or the JournalError
+        -> list, for each item: true, false if the queue refuses it, or the JournalError; shorter than that of the items if
+        something has changed while others had their turn: what is missing is not done
 
         items  list of bytes
         """
@@ -157,15 +158,21 @@ class Puts(Access):
         queue = self.collection.queues[name]
         answers = []
         commits = []
+        began = self.clock.monotonic()
         while len(answers) < len(items):
             done = len(answers)
-            began = self.clock.monotonic()
+            if done and (queue.closed or not self.may_put_together(name) or self.writes_refused
+                         or self.services.writes_blocked):
+                break
             try:
-                count, commit = self._put_next(queue, items[done:] if done else items, 0, commits)
+                step = self._put_step(queue, items[done:] if done else items, 0, commits)
             except JournalError as error:
                 stats.cmd_set += 1
                 answers.append(error)
                 continue
+            if step is None:
+                continue
+            count, commit = step
             stats.cmd_set += max(count, 1)
             if count == 0:
                 answers.append(False)
@@ -175,6 +182,7 @@ class Puts(Access):
                 self._count_puts(queue, began, count)
             else:
                 commits.append((commit, began, done, count))
+            began = self.clock.monotonic()
         for commit, began, first, count in commits:
             self.connection.wait_for(commit)
             if commit.error is None:
@@ -189,13 +197,20 @@ class Puts(Access):
         discarded: what is refused is tried again then, as if each had been answered before the next came.
         """
         while True:
-            count, commit = queue.put_many(items, expiry)
-            if count < 0:
-                self.connection.pause()
-            elif count == 0 and commits and not commits[-1][0].done:
-                self.connection.wait_for(commits[-1][0])
-            else:
-                return count, commit
+            step = self._put_step(queue, items, expiry, commits)
+            if step is not None:
+                return step
+
+    def _put_step(self, queue, items, expiry, commits):
+        """-> as ``_put_next``; None if others have had their turn first, and it is to be tried again."""
+        count, commit = queue.put_many(items, expiry)
+        if count < 0:
+            self.connection.pause()
+        elif count == 0 and commits and not commits[-1][0].done:
+            self.connection.wait_for(commits[-1][0])
+        else:
+            return count, commit
+        return None
 
     def _put_to_several(self, name, data, flags, expiry, durable, began):
         """A put to a fanout parent or an alias. -> false if the parent, or a destination of the alias, refuses it.
@@ -229,6 +244,12 @@ class Puts(Access):
             try:
                 queue = collection.need(target)
                 answer = False if refused else queue.put(data, flags, expiry, durable)
+                if answer is False and commits and not refused:
+                    # those before it cannot be discarded until they are done, see ``_put_next``
+                    self._wait_for_those_before(commits)
+                    # a child that was deleted meanwhile stays so
+                    queue = collection.need(target) if decides else collection.lookup(target)
+                    answer = queue is not None and queue.put(data, flags, expiry, durable)
                 if answer is None:
                     answer = self._put_in_steps(queue, data, flags, expiry, durable)
             except JournalError as failure:
@@ -254,6 +275,10 @@ class Puts(Access):
         else:
             stats.total_items += put
         return accepted, error
+
+    def _wait_for_those_before(self, commits):
+        for commit, _, _ in commits:
+            self.connection.wait_for(commit)
 
     def wait_for_all(self, commits, error):
         """Wait for the fsyncs of puts, see ``_put_some``. Raises ``error``, or JournalError for the first that failed."""

@@ -14,6 +14,7 @@ from kestrel.waiters cimport Waiter, Waiters
 cdef class Session(Puts):
     cdef public OpenReads reads
     cdef public long long max_open
+    cdef public bint half_closes
 
     cpdef get(self, bytes name, long long timeout, bint opening, bint allowed=*)
     @cython.locals(clock=Clock, collection=QueueCollection, services=Services, queue=PersistentQueue, stats=ServerStats,
@@ -24,6 +25,7 @@ cdef class Session(Puts):
     @cython.locals(clock=Clock, collection=QueueCollection, queue=PersistentQueue, stats=ServerStats,
                    began=double, spent='long long')
     cdef _obtain(self, bytes name, double timeout, bint opening, bint peek, bint timed, bint allowed)
+    cdef bint _let_them_look(self, Waiters line) except -1
     @cython.locals(item=Item, now='long long')
     cdef _fetch(self, PersistentQueue queue, bint opening, bint peek)
     @cython.locals(deadline=double, line=Waiters, waiter=Waiter, queue=PersistentQueue, item=Item)

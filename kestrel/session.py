@@ -19,6 +19,8 @@ class Session(Puts):
     def __init__(self, services, connection, number):
         super().__init__(services, connection, number)
         self.reads = None       # OpenReads from the first open read on: an idle client costs nothing
+        # Is a client that has ended its input still there for replies? (D61; not on the thrift port)
+        self.half_closes = True
         self.max_open = services.settings.max_open_transactions
 
     # -- get -------------------------------------------------------------------------------------------------------
@@ -42,7 +44,7 @@ class Session(Puts):
                 or collection.aliases and name in collection.aliases):
             return None
         queue = collection.queues.get(name)
-        if queue is None:
+        if queue is None or queue.waiters.woken:
             return None
         clock = self.clock
         began = clock.monotonic()
@@ -60,6 +62,13 @@ class Session(Puts):
         queue.stats.get_hit_latency_usec.add(spent)
         return item
 
+    def subscribe(self, name):
+        """Set a child queue up that is about to be asked for: this is how a consumer subscribes to a fanout (D14). Raises
+        Refusal."""
+        collection = self.collection
+        if name not in collection.queues and b'+' in name and name not in collection.aliases:
+            collection.need(name)
+
     def peek(self, name, timeout):
         """Look at the head. -> Item or None."""
         self.stats.cmd_peek += 1
@@ -76,13 +85,16 @@ class Session(Puts):
         connection = self.connection
         deadline = clock.monotonic() + timeout / 1000
         sent = 0
+        queue = None
         while (sent != most or most < 0) and self.open_count(name) < self.max_open and not connection.gone:
             left = deadline - clock.monotonic()
-            if left <= 0 or timeout <= 0 or self.services.reads_blocked:
+            if (left <= 0 or timeout <= 0 or self.services.reads_blocked or self.services.stopping
+                    or queue is not None and queue.closed):
                 break
             item = self.monitor_step(name, left * 1000)
             if item is None:
                 break
+            queue = self.collection.lookup(name)
             sent += 1
             yield item
             if sent % MONITORED == 0:
@@ -110,9 +122,8 @@ class Session(Puts):
             check_name(name)
         if collection.white_lists and not allowed:
             self.check_dequeue(name)
-        if queue is None:
-            item = None
-        else:
+        item = None
+        if queue is not None and (peek or not queue.waiters.woken or self._let_them_look(queue.waiters)):
             item = self._fetch(queue, opening, peek)
         stats = self.stats
         if item is None and timeout > 0 and not self.services.stopping and (queue is None or not queue.closed):
@@ -133,6 +144,14 @@ class Session(Puts):
             stats.get_hit_latency_usec.add(spent)
             queue.stats.get_hit_latency_usec.add(spent)
         return item
+
+    def _let_them_look(self, line):
+        """Those who wait were first: what has come since is theirs. -> false: the client is gone meanwhile."""
+        for _ in range(line.woken):
+            self.connection.pause()
+            if not line.woken:
+                break
+        return not self.connection.gone
 
     def _fetch(self, queue, opening, peek):
         """The head of the queue, expired ones swept away before it, or None."""
@@ -170,7 +189,13 @@ class Session(Puts):
         dismissed = False
         # Nobody stands in line while its replies are on their way to a slow reader: it could not take the item it
         # is woken for, and those behind it would wait on.
-        look = connection.flush()
+        queue = self.collection.lookup(name)
+        look = connection.flush() and not connection.gone
+        if look and queue is not None and queue.closed:
+            self._count_wait_without_item(name, began, True)
+            return None
+        if look and queue is not None and queue.waiters.woken:
+            look = self._let_them_look(queue.waiters)
         while True:
             if name in self.collection.aliases:
                 dismissed = True
@@ -179,7 +204,7 @@ class Session(Puts):
                 queue = self.collection.lookup(name)
                 if queue is not None:
                     item = self._fetch(queue, opening, peek)
-                    if peek or connection.leaving:
+                    if peek and item is not None or connection.leaving:
                         queue.waiters.wake_one()
                     if item is not None:
                         self.stats.get_hits += 1
@@ -195,12 +220,14 @@ class Session(Puts):
                 connection.park(waiter, deadline)
             finally:
                 line.leave(waiter)
+                if waiter.woken:
+                    line.woken -= 1
                 if waiter.woken and connection.leaving:
                     line.wake_one()
                 self.collection.forget_line(name)
             if not waiter.woken or connection.leaving or self.collection.line_for(name) is not line:
                 # at last: the queue that woke us is deleted; one of the same name may have come since
-                dismissed = waiter.dismissed
+                dismissed = waiter.dismissed or waiter.woken and not connection.leaving
                 self.collection.forget_line(name)
                 break
             look = True
@@ -210,7 +237,9 @@ class Session(Puts):
     def _count_wait_without_item(self, name, began, dismissed):
         """``dismissed``: the queue was deleted or the server stops; that is a miss but no time-out."""
         stats = self.stats
-        if self.connection.gone:
+        connection = self.connection
+        if connection.gone or (connection.leaving and not self.half_closes and not dismissed
+                               and not self.services.stopping):
             stats.waiters_aborted += 1
             return
         waited = int((self.clock.monotonic() - began) * 1000)

@@ -6,6 +6,7 @@ cdef class Waiter:
 
 cdef class Waiters:
     cdef object line
+    cdef public long long woken
 
     cpdef join(self, Waiter waiter)
     cpdef leave(self, Waiter waiter)

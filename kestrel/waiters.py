@@ -25,6 +25,7 @@ class Waiters:
 
     def __init__(self):
         self.line = OrderedDict()
+        self.woken = 0          # how many were woken and have not looked yet
 
     def __len__(self):
         return len(self.line)
@@ -45,6 +46,7 @@ class Waiters:
         if self.line:
             waiter = self.line.popitem(False)[0]
             waiter.woken = True
+            self.woken += 1
             waiter.owner.resume_soon()
 
     def dismiss_all(self):

@@ -3,10 +3,11 @@
 
     test/run.py [--long | --rest] [--lanes="pypi-pure ..."] [--suites="unit wire"] [test module, class or method ...]
 
-Called by ``make test``. The suites with real servers take long: ``crash`` runs in one compiled and one pure lane,
-``functional`` in a compiled one, unless lanes are named; ``--rest`` (``make test-rest``) runs them in the others, ``--long``
-(``make test-long``) in all. Two processes of tests run at a time, each for one suite in one lane; its output is kept under build/test/ and shown if something failed. The last line is the sum of all: ``N passed, N failed,
-N skipped``. The exit code is 0 if nothing failed and something passed.
+Called by ``make test``, which runs every suite in one compiled and one pure lane, on PyPI's libraries and on Debian's if
+both are there, and ``functional``, which takes longest, in the compiled one only, unless lanes are named; ``--rest``
+(``make test-rest``) runs what that leaves out, ``--long`` (``make test-long``) everything in all. Two processes of tests run
+at a time, each for one suite in one lane; its output is kept under build/test/ and shown if something failed. The last line
+is the sum of all: ``N passed, N failed, N skipped``. The exit code is 0 if nothing failed and something passed.
 
 What cannot run for lack of something counts as skipped, and the end says what to install. With CI=true in the
 environment a skip is a failure. Tests see these environment variables:
@@ -41,7 +42,6 @@ PYTHON = {
 CRASH_ROUNDS = {'pypi-compiled': 200, 'debian-pure': 40, 'debian-compiled': 10, 'pypi-pure': 10}
 CRASH_ROUNDS_LONG = {'pypi-compiled': 1000, 'debian-pure': 400, 'debian-compiled': 400, 'pypi-pure': 200}
 SUITES = ('crash', 'functional', 'wire', 'unit')  # in the order in which they start: the longest first
-LONG_SUITES = ('crash', 'functional')
 
 AT_A_TIME = 2
 SUITE_SECONDS = 10 * 60
@@ -91,7 +91,9 @@ def main():
 
 
 def run_all(run, pool):
-    runnable = [lane for lanes in pool.map(lambda family: prepare(family, run), PYTHON) for lane in lanes]
+    runnable = []
+    for family in PYTHON:
+        runnable += prepare(family, runnable, run)
     runnable.sort(key=list(CRASH_ROUNDS).index)
     jobs = [pool.submit(run_suite, lane, suite, run)
             for suite in SUITES if suite in run.arguments.suites for lane in lanes_of(suite, runnable, run.arguments)]
@@ -107,9 +109,7 @@ def lanes_of(suite, runnable, arguments):
     if suite == 'functional':
         # it takes half of the time of all
         usual = usual[:1]
-    if arguments.rest:
-        return [lane for lane in runnable if suite in LONG_SUITES and lane not in usual]
-    return usual if suite in LONG_SUITES else runnable
+    return [lane for lane in runnable if lane not in usual] if arguments.rest else usual
 
 
 def parse_arguments():
@@ -133,9 +133,15 @@ def words_of(known):
     return words
 
 
-def prepare(family, run):
-    """Install and compile what the lanes of one family of libraries need; returns those that can run."""
-    lanes = [lane for lane in run.arguments.lanes or CRASH_ROUNDS if lane.startswith(family)]
+def prepare(family, others, run):
+    """Install and compile what the lanes of one family of libraries need; returns those that can run.
+
+    others  lanes of another family that can: where nothing asks for a second compiled one none is compiled
+    """
+    arguments = run.arguments
+    lanes = [lane for lane in arguments.lanes or CRASH_ROUNDS if lane.startswith(family)]
+    if not (arguments.lanes or arguments.rest or arguments.long) and any(lane.endswith('compiled') for lane in others):
+        lanes = [lane for lane in lanes if lane.endswith('pure')]
     runnable = []
     try:
         if lanes:

@@ -37,7 +37,7 @@ class Failed(Exception):
 
 
 def error(status, text):
-    return Answer(status, HTML, [text.encode('utf-8', 'replace') + b'\n'])
+    return Answer(status, HTML, [text.encode('utf-8', 'replace')])
 
 
 class Request:

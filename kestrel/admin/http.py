@@ -32,7 +32,7 @@ POLICY = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-acti
 
 _REQUEST_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ ([!-~]+) HTTP/([0-9]\.[0-9])\r?\n")
 _HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[^\r\n\0]*\r?\n")
-_ABSOLUTE = re.compile(r'https?://[^/?]*', re.IGNORECASE)
+_ABSOLUTE = re.compile(r'\Ahttps?://[^/?]*', re.IGNORECASE)
 
 
 class Refused(ValueError):

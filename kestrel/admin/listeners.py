@@ -10,7 +10,7 @@ from kestrel.admin.turns import Turns
 
 MINUTE = 60                 # seconds; the listener that always exists
 OF_MINUTE = ('period', MINUTE)      # its key
-MOST = 32                   # listeners and namespaces that somebody asked for (D62)
+MOST = 32                   # listeners and namespaces besides that (D62)
 UNUSED_FOR = 3600           # seconds after which one of these is dropped, or that many of its periods:
 UNUSED_PERIODS = 10
 
@@ -103,7 +103,7 @@ class Listeners:
     def _find(self, key, period):
         listener = self._listeners.get(key)
         if listener is None:
-            if sum([not known.permanent for known in self._listeners.values()]) >= MOST:
+            if len(self._listeners) > MOST:
                 raise TooMany('%d periods and namespaces are in use; one that nobody asks for is dropped after an hour'
                               % MOST)
             listener = self._add(key, period, False)

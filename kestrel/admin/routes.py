@@ -89,7 +89,7 @@ class Routes:
         else:
             command = self._commands.get(request.command)
             if command is None:
-                return error(NOT_FOUND, 'no such command')
+                return error(NOT_FOUND, 'no such command\n')
             body = _rendered(command(request), request.is_text)
         if callback is not None:
             body = [callback.encode('ascii') + b'(', *body, b')']

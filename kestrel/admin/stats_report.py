@@ -179,7 +179,8 @@ def _report(services, form, filters, look, labels):
     report = StatsReport(form, filters)
     turns = Turns(services.clock)
     server = scopes.ServerScope(services)
-    report.add_server(server, *look(server), server.labels() if labels is None else labels)
+    # the first latch of a listener may be under way
+    report.add_server(server, *(look(server) or _total(server)), server.labels() if labels is None else labels)
     for scope in _named_scopes(services, turns):
         found = look(scope)
         if found is not None:

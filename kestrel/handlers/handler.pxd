@@ -17,9 +17,9 @@ cdef class Handler:
     cdef long long block
     cdef long failed
 
-    @cython.locals(parser=Parser, connection=Connection, wanted='long long', data=bytes)
+    @cython.locals(parser=Parser, connection=Connection, wanted='long long', large=bint, data=bytes)
     cpdef serve(self)
-    @cython.locals(parser=Parser, connection=Connection, ran=long, pause_at=long)
+    @cython.locals(parser=Parser, connection=Connection, ran=long, pause_at=long, runs=bint)
     cpdef bint receive(self, bytes data) except -1
     cdef _note_block(self)
     cpdef run(self)

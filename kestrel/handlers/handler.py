@@ -25,9 +25,10 @@ class Handler:
         connection = self.connection
         while True:
             wanted = parser.wants()
+            large = parser.size > LARGE_BLOCK
             if wanted:
-                connection.hold(parser.block, parser.held)
-            data = connection.read(wanted, parser.size > LARGE_BLOCK)
+                connection.hold(parser.block, parser.held, large)
+            data = connection.read(wanted, large)
             if not data or not self.receive(data):
                 return
             # an idle connection keeps nothing of its last receive alive
@@ -42,6 +43,7 @@ class Handler:
         try:
             parser.feed(data)
             while True:
+                runs = False
                 try:
                     while parser.next():
                         if parser.block != self.block:
@@ -52,7 +54,9 @@ class Handler:
                             connection.pause()
                         if connection.gone:
                             return False
+                        runs = True
                         reply = self.run()
+                        runs = False
                         ran += parser.together
                         if reply is not None:
                             connection.write(reply)
@@ -64,6 +68,9 @@ class Handler:
                 except RequestError as error:
                     # of a block that was thrown away, too
                     self._note_block()
+                    if not runs:
+                        # whole, but refused by the parser
+                        ran += 1
                     self.tell(error.line)
         except ForeignProtocol as error:
             self.services.control.note_foreign(connection.address, error.protocol)

@@ -18,6 +18,6 @@ cdef class MemcacheHandler(Handler):
     cpdef run(self)
 
 
-@cython.locals(name=bytes, words=list, word=bytes, more=list, expiry='long long', flags='unsigned int')
+@cython.locals(name=bytes, words=list, word=bytes, data=bytes, start=Py_ssize_t, more=list, answers=list, expiry='long long', flags='unsigned int')
 cpdef do_set(Session session, MemcacheParser request)
-cdef _put_together(Session session, bytes name, list items)
+cdef bytes _replies(list answers)

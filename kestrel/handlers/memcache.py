@@ -91,20 +91,26 @@ def do_set(session, request):
         if suffix != b'sync':
             raise BadName(BAD_NAME)
         durable = True
+    data = request.data
     if (flags == 0 and expiry == 0 and len(words) == 5 and request.pos < len(request.buffer)
-            and session.may_put_together(name)):
+            and data is not None and not durable and session.may_put_together(name)):
+        start = request.pos
         more = request.like_this(TOGETHER)
         if more:
-            more.insert(0, request.data)
-            return _put_together(session, name, more)
-    if session.put(name, request.data, flags, expiry, durable):
+            more.insert(0, data)
+            answers = session.put_together(name, more)
+            if len(answers) < len(more):
+                # things have changed meanwhile: the others are to be asked for themselves
+                request.pos = start
+                request.like_this(len(answers) - 1)
+            return _replies(answers)
+    if session.put(name, data, flags, expiry, durable):
         return None if request.noreply else STORED
     return None if request.noreply else NOT_STORED
 
 
-def _put_together(session, name, items):
-    """Pipelined requests of one kind: one write for them all. -> their replies"""
-    answers = session.put_together(name, items)
+def _replies(answers):
+    """-> the replies of puts that were done together."""
     if all([answer is True for answer in answers]):
         return STORED * len(answers)
     return b''.join([STORED if answer is True else NOT_STORED if answer is False else answer.line + b'\r\n'

@@ -98,6 +98,7 @@ def do_get(session, request):
         if session.reads is not None:
             _check_fetch(session, name, False, session.open_count(name))
         if session.reads_refused or session.services.reads_blocked:
+            check_no_cr(name)
             session.check_reads(name)
         item = session.get(name, 0, False)
         return END if item is None else _value(request, name, item, LINE_END_AND_END)
@@ -184,6 +185,9 @@ def _check_keys(session, keys):
             if key.open:
                 count += 1
         counts[name] = count
+    for key in keys:
+        if key.fetches():
+            session.subscribe(key.name)
 
 
 def _value(request, name, item, tail):
@@ -200,9 +204,7 @@ def _value(request, name, item, tail):
 
 def do_monitor(session, request):
     words = request.words
-    if len(words) < 2:
-        raise RequestError(NAME_REQUIRED)
-    name = words[1]
+    name = queue_name(words)
     if len(words) < 3:
         raise RequestError(b'CLIENT_ERROR queue name and seconds required')
     seconds = i32(words[2])

@@ -36,7 +36,7 @@ cdef class ThriftHandler(Handler):
     cdef _put_back(self)
     @cython.locals(first=bytes, connection=Connection)
     cdef _answer(self, bytes head, int seqid, list pieces)
-    cdef _refuse(self, Message message, int kind, bytes why)
+    cdef _refuse(self, Message message, int kind, bytes why, str encoding=*)
 
 
 cdef class Method:

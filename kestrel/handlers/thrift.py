@@ -62,9 +62,9 @@ def _encode_slowly(struct):
     return buffer.getvalue()
 
 
-def application_error(kind, message):
-    """A TApplicationException as bytes; ``message`` is bytes, as on the memcache port."""
-    return _encode_slowly(TApplicationException(kind, message.decode('latin-1')))
+def application_error(kind, message, encoding='latin-1'):
+    """A TApplicationException as bytes; ``message`` is bytes, as on the memcache port unless the encoding is another."""
+    return _encode_slowly(TApplicationException(kind, message.decode(encoding, 'replace')))
 
 
 class ThriftHandler(Handler):
@@ -76,6 +76,7 @@ class ThriftHandler(Handler):
 
     def __init__(self, session, connection, services):
         super().__init__(session, connection, services, ThriftParser(services.settings.max_request_size + FRAME_EXTRA))
+        session.half_closes = False
         self.batches = Batches(session, services.read_ids)
         self.upgraded = False
         self.batch = None
@@ -122,7 +123,7 @@ class ThriftHandler(Handler):
                 self._answer(message_head(REPLY, name), 0, [EMPTY_STRUCT])
                 self.upgraded = True
             elif method is None:
-                self._refuse(message, UNKNOWN_METHOD, b"Invalid method name: '%b'" % name)
+                self._refuse(message, UNKNOWN_METHOD, b"Invalid method name: '%b'" % name, 'utf-8')
         return message, method, arguments
 
     def _read_header(self, frame):
@@ -186,8 +187,8 @@ class ThriftHandler(Handler):
             # what is sent is not kept
             pieces[number] = None
 
-    def _refuse(self, message, kind, why):
-        self._answer(message_head(EXCEPTION, message.name), message.seqid, [application_error(kind, why)])
+    def _refuse(self, message, kind, why, encoding='latin-1'):
+        self._answer(message_head(EXCEPTION, message.name), message.seqid, [application_error(kind, why, encoding)])
 
 
 def queue_name(raw):
@@ -278,7 +279,7 @@ def do_peek(handler, arguments):
 def do_flush_queue(handler, arguments):
     session = handler.session
     name = name_of_any(arguments['queue_name'])
-    session.check_writes(name or b'')
+    session.check_writes(arguments['queue_name'] if name is None else name)
     if name is not None:
         if session.collection.lookup(name) is not None:
             session.check_dequeue(name)
@@ -298,7 +299,7 @@ def do_delete_queue(handler, arguments):
     session = handler.session
     session.check_admin()
     name = name_of_any(arguments['queue_name'])
-    session.check_writes(name or b'')
+    session.check_writes(arguments['queue_name'] if name is None else name)
     if name is not None:
         session.delete(name)
     return [EMPTY_STRUCT]

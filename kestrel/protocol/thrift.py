@@ -369,7 +369,8 @@ def read_numbers(frame, pos):
 
 
 def _check_elements(frame, pos, kind):
-    if frame[pos] != kind:
+    # an empty list may be one of anything
+    if frame[pos] != kind and read_i32(frame, pos + 1) != 0:
         raise BadStruct('elements of type %d, not %d' % (frame[pos], kind))
 
 

@@ -31,7 +31,7 @@ from servers import BenchError, Kestrel, raise_file_limit  # noqa: E402
 MB = 1024 * 1024
 KB = 1024
 STEP_SECONDS = 10
-FULL_MINUTES = 20           # what the issue is judged by; fewer show that it runs
+FULL_MINUTES = 20           # what docs/benchmarks.md shows; fewer say that it runs
 FEWEST_STEPS = 6            # a third has two
 RATES = {'work': 1000, 'backlog': 400, 'batches': 400}     # items put, and as many fetched, a second
 BATCHES_WAITING = 4         # of the queue that is always behind

@@ -198,6 +198,7 @@ class FakeConnection(Connection):
         self.address = ('127.0.0.1', 40000 + number)
         self.leaving = False
         self.gone = False
+        self.ended = False          # a FIN stands unread behind the input
         self.sent = b''
         self.requests = self.failed = 0     # how many were run, and ended in an internal error
         self.pauses = 0
@@ -216,6 +217,9 @@ class FakeConnection(Connection):
 
     def block_is_whole(self):
         pass
+
+    def look_for_end(self):
+        self.leaving = self.leaving or self.ended
 
     def count_requests(self, count, failed):
         self.requests += count
@@ -290,6 +294,12 @@ class Hub:
         self.greenlets.append(task)
         task.switch()
         return result
+
+    def give_turn(self):
+        """For ``on_pause``: who is told to look again has its turn first, in ``turn``."""
+        task = getcurrent()
+        self.ready.append(types.SimpleNamespace(resume=task.switch))
+        task.parent.switch()
 
     def turn(self):
         """Let those look again who were told to, in that order, and who is told meanwhile."""

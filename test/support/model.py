@@ -53,7 +53,7 @@ class Model(Lines, OpenReads):
             self.put_back(queue, back)
         self.apply(self.configuration)
         for name, items in poison.items():
-            self.put_back(self.queues[name], self.bury(self.queues[name], items))
+            self.put_back(self.queues[name], self.bury(self.queues[name], items, True))
         if self.server['expiration_timer_frequency'] is not None:
             self.at(self.now + FIRST_TICK, self.tick)
 
@@ -272,6 +272,7 @@ class Model(Lines, OpenReads):
         if b'+' in name:
             self.need(name)         # so a consumer subscribes (D14)
         item = self.fetch(client, name, opening, peek)
+        dropped = client.gone
         if item is None and timeout > 0 and not self.stopping:
             deadline = self.now + timeout
             while item is None and not client.leaving:
@@ -281,9 +282,12 @@ class Model(Lines, OpenReads):
                 if not wait.woken:
                     break           # time is over, the queue is gone, the server stops, or the client leaves
                 item = self.fetch(client, name, opening, peek)
-                if peek:
+                if peek and item is not None:
                     self.wake(name)     # D54
-        if not client.gone:
+            # on the thrift port a wait that ends with the input is dropped (thrift 4, D61)
+            dropped = client.gone or (item is None and client.leaving and client.protocol.shares_reads
+                                      and not self.stopping)
+        if not dropped:
             self.numbers['get_misses' if item is None else 'get_hits'] += 1
             if name in self.queues:
                 self.queues[name].used = True

@@ -65,13 +65,15 @@ class OpenReads:
         queue.items[:0] = items
         self.wake(queue.name, len(items))
 
-    def bury(self, queue, items):
+    def bury(self, queue, items, at_start=False):
         """Items that were put back too often go to the dead letter queue. -> those that it refuses."""
         target = queue.settings['dead_letter_queue']
         refused = []
         for item in items:
             if target is None:
                 queue.numbers['discarded'] += 1
+                if at_start:
+                    continue        # no dead letter (D18)
             elif not self.store(self.need(target), item.data, item.flags, 0, moved=True):
                 refused.append(item)
                 continue

@@ -65,6 +65,20 @@ class HttpTest(unittest.TestCase):
         self.assertGreaterEqual(time.monotonic() - began, seconds * 0.9)
         self.assertEqual(answer[:13], b'' if status is None else b'HTTP/1.1 %d ' % status)
 
+    def test_targets(self):
+        asked = []
+
+        def answer(request):
+            asked.append((request.path, request.query))
+            return self.answer(request)
+        self.server = http.HttpServer(answer, logging.Logger('test'))
+        client = self.client(b''.join(b'GET %b HTTP/1.1\r\n\r\n' % target for target in (
+            b'/stats.json?u=http://dash&period=60', b'/stats?namespace=http://a', b'http://host/ping', b'HTTPS://h:1?a=b')))
+        client.shutdown(socket.SHUT_WR)
+        self.assertEqual(self.received(client).count(b'HTTP/1.1 200 OK'), 4)
+        self.assertEqual(asked, [('/stats.json', {'u': 'http://dash', 'period': '60'}), ('/stats', {'namespace': 'http://a'}),
+                                 ('/ping', {}), ('/', {'a': 'b'})])
+
     def test_a_request_that_does_not_arrive(self):
         self.limit(MAY_ARRIVE=0.05)
         self.check_in_time(0.05, b'', None)

@@ -129,8 +129,8 @@ class CommandTest(unittest.TestCase):
     def test_unknown(self):
         for target in ('/nosuch', '/admin/x', '/quitquitquit', '/abortabortabort', '/pping', '/ping/', '/pprof/heap'):
             self.check(target, 'no such command\n', '404 Not Found', 'text/html')
-        self.check('/favicon.ico', 'no such file\n', '404 Not Found', 'text/html')
-        self.check('/static/../kestrel.conf', 'no such file\n', '404 Not Found', 'text/html')
+        self.check('/favicon.ico', 'no such file', '404 Not Found', 'text/html')
+        self.check('/static/../kestrel.conf', 'no such file', '404 Not Found', 'text/html')
 
     def test_callback(self):
         self.check('/ping?callback=f', 'f({"response":"pong"}\n)')

@@ -44,6 +44,17 @@ class BudgetTest(unittest.TestCase):
         self.assertTrue(self.wait(self.a))
         self.assertFalse(self.wait(self.b))
 
+    def test_oldest_is_one_of_the_large_ones(self):
+        # a small one may idle as long as it likes
+        self.budget.hold(self.a, 3, False)
+        self.budget.hold(self.b, LIMIT // 2)
+        self.budget.hold(self.c, LIMIT // 2)
+        self.assertEqual([self.budget.admits(connection, LARGE) for connection in (self.a, self.b, self.c)],
+                         [False, True, False])
+        self.budget.hold(self.b, 0)
+        self.budget.hold(self.b, LIMIT)
+        self.assertEqual([self.budget.admits(connection, LARGE) for connection in (self.b, self.c)], [False, True])
+
     def test_who_is_admitted(self):
         self.assertTrue(self.budget.admits(self.a, LIMIT + 1))      # nobody holds anything: it is the oldest
         self.budget.hold(self.a, LIMIT - 10)

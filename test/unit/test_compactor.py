@@ -176,6 +176,22 @@ class GuardTest(CompactedTest):
     def created(self):
         return len([words for words in self.system.told if words.startswith('create q~~')])
 
+    def test_a_reload_moves_the_bar(self):
+        # D44
+        self.begin(max_journal_size=250, min_journal_compact_delay=DELAY * 1000000)
+        self.put(BIG)
+        self.grow()
+        self.assertEqual(self.rewrites(), 1)
+        began = self.clock.seconds
+        self.grow()
+        self.change(max_journal_size=250, min_journal_compact_delay=2 * DELAY * 1000000)
+        self.clock.seconds = began + 2 * DELAY - 6
+        self.put(b'')
+        self.assertEqual(self.rewrites(), 1)
+        self.change(max_journal_size=250, min_journal_compact_delay=None)
+        self.put(b'')
+        self.assertTrue(self.compactor.rewriting)
+
     def test_a_reload_counts_from_the_next_operation_on(self):
         self.begin()
         self.put(BIG)

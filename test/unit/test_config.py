@@ -240,6 +240,9 @@ class TableTest(ConfigTestCase):
                 self.load('[zookeeper]\n' + text.replace(host, ''))       # off: nothing of it matters
         self.load('[zookeeper]\n' + host + path + user + 'password = a:b\nacl = everyone_read_creator_all\n')
 
+    def test_what_is_missing_is_missed_in_its_section(self):
+        self.assertTrue(self.error('[server]\n\n[zookeeper]\nhost = zk\n').startswith('line 3: [zookeeper] path_prefix: '))
+
     def test_paths_that_zookeeper_does_not_know(self):
         for text in ('k', '/', '/k/', '//k', '/k//l', '/k/../l', '/k/.', '/a b', '/\x85', '/\ue000', '/\uffff'):
             with self.subTest(text):

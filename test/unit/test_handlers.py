@@ -1,13 +1,16 @@
 """The commands of the memcache port, without a socket (spec memcache 3, 4, 5, D1, D3, D4, D16, D23, D33)."""
 
+import errno
 import os
 import unittest
 
 from kestrel import __version__
+from kestrel.disk import Disk
 from kestrel.errors import JournalError
 from kestrel.journal.sync import Commit
 from support.clock import THEN
 from support.fakes import FakeConfig, World
+from support.spool import FaultySystem
 
 END = b'END\r\n'
 STORED = b'STORED\r\n'
@@ -350,6 +353,17 @@ class SeveralKeysTest(HandlerTest):
             with self.subTest(keys):
                 (self.stays if stays else self.closes)(b'get ' + keys, reply)
                 self.assertEqual(self.items(), everything)
+
+    def test_a_child_that_cannot_be_set_up(self):
+        # D14: the get subscribes
+        self.world_of(FakeConfig({b'b+new': {'keep_journal': True}}))
+        self.put(b'a1', name=b'a')
+        system = FaultySystem()
+        system.faults['open'] = errno.ENOSPC
+        self.world.collection.disk = Disk(self.world.logger, system)
+        self.world.collection.spool = b'/spool'
+        self.stays(b'get a b+new', b'SERVER_ERROR out of disk space\r\n')
+        self.assertEqual((self.world.items(b'a'), self.world.queue(b'b+new')), ([b'a1'], None))
 
     def test_close_and_abort_make_room(self):
         self.assertEqual(self.ask(b'get a/open a/open'), value(b'a1', b'a') + value(b'a2', b'a') + END)
@@ -829,6 +843,13 @@ class DeleteFlushTest(HandlerTest):
                 self.ask(line, client)
                 self.assertTrue(client.open, line)
 
+    def test_a_carriage_return_in_a_name_comes_before_the_status(self):
+        # D34: no line of an answer may be forged
+        self.world.services.reads_blocked = self.world.services.writes_blocked = True
+        for line in (b'get a\rb', b'get a\rb/open', b'get q a\rb', b'monitor a\rb 1', b'monitor a\rb 1 1'):
+            with self.subTest(line):
+                self.stays(line, BAD_NAME)
+
     def test_blocked_by_the_status_with_noreply(self):
         # D3
         self.world.services.writes_blocked = True
@@ -945,6 +966,12 @@ class OthersTest(HandlerTest):
         self.assertEqual((connection.requests, connection.failed), (3, 0))
         self.client.ask(b'\r\nb\r\nversion\r\nreload\r\nversion\r\n')
         self.assertEqual((connection.requests, connection.failed), (6, 1))
+
+    def test_requests_that_the_parser_refuses_are_counted(self):
+        self.world_of(max_request_size=10)
+        self.assertEqual(self.client.ask(b'set q 0 0 11\r\n' + b'x' * 11 + b'\r\nset q 0 x 1\r\na\r\nget q\r\n'),
+                         b'SERVER_ERROR object too large for queue\r\nCLIENT_ERROR bad expiration\r\n' + END)
+        self.assertEqual(self.client.connection.requests, 3)
 
     def test_requests_behind_a_client_that_is_gone(self):
         self.client.begin(b'get q/t=1000\r\nset q 0 0 1\r\na\r\n')

@@ -516,6 +516,15 @@ class DeadLetterTest(MoverTest):
         self.q.mover.bury_found()
         self.assertEqual((self.items(b'd'), self.counts()), ([b'1', b'2'], (0, 2, 0)))
 
+    def test_found_open_at_the_start_without_a_dead_letter_queue(self):
+        # D18: what is dropped then is no dead letter
+        self.build({b'q': {'max_deliveries': 1}})
+        self.open(b'1')
+        self.q.mover.bury_found()
+        self.assertEqual((self.items(b'q'), self.q.opened, self.counts()), ([], {}, (0, 0, 1)))
+        self.q.unremove(self.open(b'2')[0])
+        self.assertEqual(self.counts(), (1, 1, 2))
+
     def test_counts_are_kept_by_the_journal(self):
         self.assertTrue(self.q.journal is not None)
         self.collection.configure(self.config)

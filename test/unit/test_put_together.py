@@ -113,6 +113,32 @@ class PutTogetherTest(unittest.TestCase):
         self.assertEqual(client.ask(a_set(b'1') + a_set(b'2') + a_set(b'3')), STORED * 3)
         self.assertEqual(writes, [[b'1', b'2', b'3']])
 
+    def test_each_sync_is_kept(self):
+        # D22
+        world = self.world_of()
+        journal = world.journaled()
+        self.assertEqual(world.client().ask(a_set(b'1', b'q/sync') + a_set(b'2', b'q/sync')), STORED * 2)
+        self.assertEqual(journal.line(), 'add(1:0:1)/sync, add(1:0:2)/sync')
+
+    def test_behind_a_large_block_that_is_thrown_away(self):
+        # D6: it has no data
+        world = self.world_of(FakeConfig(max_item_size=10))
+        world.collection.need(b'q')
+        client = world.client()
+        client.ask(b'set q 0 0 70000\r\n' + b'x' * 60000)
+        self.assertEqual(client.ask(b'x' * 10000 + b'\r\n' + a_set(b'1')), NOT_STORED + STORED)
+        self.assertEqual(world.items(), [b'1'])
+
+    def test_each_sweeps(self):
+        # queues 5
+        world = self.world_of(FakeConfig(max_expire_sweep=1))
+        queue = world.collection.need(b'q')
+        for _ in range(5):
+            queue.put(b'old', 0, world.clock.now_ms() + 10, False)
+        world.clock.advance(1)
+        self.assertEqual(world.client().ask(a_set(b'1') + a_set(b'2') + a_set(b'3')), STORED * 3)
+        self.assertEqual((world.items(), queue.stats.expired_items), ([b'old', b'old', b'1', b'2', b'3'], 3))
+
     def test_a_failed_write_is_told_to_each(self):
         world = self.world_of()
         journal = world.journaled()
@@ -153,6 +179,48 @@ class PutTogetherTest(unittest.TestCase):
             self.assertEqual((ended, client.connection.replies()), ([True], reply))
             self.assertEqual((world.items(), world.queue().stats.discarded), ([b'2', b'3'], 1))
             self.assertEqual((world.stats.cmd_set, world.stats.total_items), (3, 3))
+
+    def begin_three(self):
+        """Begin three sets, of which the second waits until the first can be discarded. -> world, journal, client, what
+        ``begin`` returns"""
+        world = self.world_of(FakeConfig(queues={b'q': {'max_items': 1, 'discard_old_when_full': True},
+                                                 b'q+c': {'max_items': 9}}))
+        journal = world.journaled()
+        client = world.client()
+        journal.next_commit = Commit()
+        ended = client.begin(a_set(b'1') + a_set(b'2') + a_set(b'3'))
+        self.assertEqual((ended, [put.item.data for put in world.queue().tail]), ([], [b'1']))
+        return world, journal, client, ended
+
+    def test_a_queue_that_is_deleted_meanwhile(self):
+        # the others create it anew, if nobody has
+        for anew in (False, True):
+            world, journal, client, ended = self.begin_three()
+            commit = journal.next_commit
+            world.client().session.delete(b'q')
+            if anew:
+                world.collection.need(b'q')
+            commit.done = True
+            commit.finish()
+            self.assertEqual((ended, client.connection.replies()), ([True], STORED * 3))
+            self.assertEqual((world.items(), world.stats.cmd_set, client.connection.requests), ([b'3'], 3, 3))
+
+    def test_writes_that_are_blocked_meanwhile(self):
+        # queues 11
+        world, journal, client, ended = self.begin_three()
+        world.services.writes_blocked = True
+        journal.end_commit()
+        self.assertEqual((ended, client.connection.replies()),
+                         ([True], STORED + b'SERVER_ERROR queue q is read-only\r\n'))
+        self.assertEqual((client.open, world.items()), (False, [b'1']))
+
+    def test_a_child_that_is_created_meanwhile(self):
+        # queues 7: it gets what is put from then on
+        world, journal, client, ended = self.begin_three()
+        world.client().ask(b'get q+c\r\n')
+        journal.end_commit()
+        self.assertEqual((ended, client.connection.replies()), ([True], STORED * 3))
+        self.assertEqual((world.items(), world.items(b'q+c')), ([b'3'], [b'2', b'3']))
 
     def test_others_get_their_turn_as_often(self):
         world = self.world_of()

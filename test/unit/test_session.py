@@ -168,6 +168,45 @@ class WaitingTest(SessionTest):
         self.turn()
         self.assertEqual(self.got(result), [None])
 
+    def test_delete_ends_a_get_that_has_not_begun_to_wait_yet(self):
+        # the reader is slow: its replies go out first
+        self.put(b'0')
+        a, other = self.clients(2)
+        a.get()
+
+        def flush():
+            other.session.delete(b'q')
+            return True
+        a.connection.flush = flush
+        self.assertEqual(self.got(a.get(timeout=1000)), [None])
+        self.assertEqual((self.stats.get_misses, sum(self.stats.get_timeout_msec.counts())), (1, 0))
+
+    def begin_another(self, request, taken=b''):
+        """One who waits, and another that sends all of these in one receive, behind the request that takes ``taken``.
+        -> the replies to the first, to the other"""
+        a, other = self.clients(2)
+        if taken:
+            other.ask(taken)
+        other.connection.on_pause = self.world.hub.give_turn
+        ended = [a.begin(b'get q/t=8000\r\n'), other.begin(request)]
+        self.turn()
+        self.assertEqual(ended, [[True], [True]])
+        return a.connection.replies(), other.connection.replies()
+
+    def test_what_comes_is_for_who_waits_not_for_the_next_request_of_who_put_it(self):
+        # queues 4
+        self.assertEqual(self.begin_another(b'set q 0 0 1\r\nx\r\nget q\r\n'),
+                         (b'VALUE q 0 1\r\nx\r\nEND\r\n', b'STORED\r\nEND\r\n'))
+        self.put(b'y')
+        self.assertEqual(self.begin_another(b'get q/abort\r\nget q\r\n', b'get q/open\r\n'),
+                         (b'VALUE q 0 1\r\ny\r\nEND\r\n', b'END\r\nEND\r\n'))
+
+    def test_put_and_delete_in_one_receive(self):
+        # memcache 4.3: a miss, and no time-out
+        self.assertEqual(self.begin_another(b'set q 0 0 1\r\nx\r\ndelete q\r\n'),
+                         (b'END\r\n', b'STORED\r\nDELETED\r\n'))
+        self.assertEqual((self.stats.get_misses, sum(self.stats.get_timeout_msec.counts())), (1, 0))
+
     def test_server_stops(self):
         a, b = self.clients(2)
         result = a.get(timeout=1000)
@@ -239,6 +278,17 @@ class PeekTest(SessionTest):
         self.world.hub.advance(1.001)
         self.assertEqual(self.got(result), [None])
 
+    def test_peeks_that_find_nothing_do_not_wake_each_other(self):
+        a, b, thief = self.clients(3)
+        results = [a.peek(timeout=1000), b.peek(timeout=1000)]
+        self.put(b'1')
+        thief.get()
+        self.put(b'expired', expiry=1)
+        for turns in range(4):
+            if self.world.hub.ready:
+                self.world.hub.ready.pop(0).resume()
+        self.assertEqual((self.world.hub.ready, self.got(*results), self.waiting_line()), ([], ['...', '...'], 2))
+
     def test_peek_leaves_the_item(self):
         self.put(b'1')
         a, = self.clients(1)
@@ -296,6 +346,19 @@ class LeavingTest(SessionTest):
         self.assertEqual(sum(self.stats.get_timeout_msec.counts()), 0)
         self.assertEqual(self.waiting_line(), 0)
 
+    def test_rst_before_it_begins_to_wait(self):
+        # the reader is slow: its replies go out first, and meanwhile an item comes
+        a, = self.clients(1)
+
+        def flush():
+            self.put(b'1')
+            a.connection.leaving = a.connection.gone = True
+            return True
+        a.connection.flush = flush
+        self.assertEqual((self.got(a.get(timeout=1000)), self.world.items()), ([None], [b'1']))
+        self.assertEqual((self.stats.waiters_aborted, self.stats.get_hits, self.stats.get_misses), (1, 0, 0))
+        self.assertEqual(self.waiting_line(), 0)
+
     def test_would_have_to_wait_when_the_fin_is_known(self):
         self.put(b'1')
         a, = self.clients(1)
@@ -318,6 +381,30 @@ class LeavingTest(SessionTest):
         a, = self.clients(1)
         a.session.close()
         self.assertEqual(self.stats.cmd_get_open_dropped, 0)
+
+
+class MonitorTest(SessionTest):
+    """Memcache 4.4: what happens while others have their turn, after 64 items."""
+
+    def setUp(self):
+        self.world_of(max_open_transactions=100)
+        self.producer = self.world.client()
+        self.put(*[b'x'] * 80)
+
+    def monitored(self, on_pause):
+        """-> list that gets the number of items, once the monitor has ended."""
+        a, = self.clients(1)
+        a.connection.on_pause = on_pause
+        return self.world.hub.run(lambda: len(list(a.session.monitor(b'q', 1000, -1))))
+
+    def test_ends_when_the_queue_is_deleted(self):
+        self.assertEqual(self.monitored(lambda: self.producer.session.delete(b'q')), [64])
+
+    def test_ends_when_the_server_stops(self):
+        def stop():
+            self.world.services.stopping = True
+        self.assertEqual(self.monitored(stop), [64])
+        self.assertEqual(len(self.world.items()), 16)
 
 
 class OpenReadsTest(SessionTest):
@@ -409,6 +496,24 @@ class ExpiryTest(SessionTest):
         a, = self.clients(1)
         self.assertEqual(self.got(a.get()), [b'live'])
         self.assertGreaterEqual(a.connection.pauses, 3)
+
+    def check_put(self, count, swept, **settings):
+        """A put sweeps so many of the expired items (queues 5); -> how often it paused."""
+        self.world_of(FakeConfig({b'q': settings}))
+        self.producer = self.world.client()
+        queue = self.world.collection.need(b'q')
+        for _ in range(count):
+            queue.put(b'dead', 0, THEN + 10, False)
+        self.clock.advance(1)
+        self.put(b'live')
+        self.assertEqual((queue.stats.expired_items, queue.count), (swept, count - swept + 1))
+        return self.producer.connection.pauses
+
+    def test_a_put_sweeps_in_slices_with_pauses(self):
+        self.assertGreaterEqual(self.check_put(1500, 1500), 1)
+        self.assertGreaterEqual(self.check_put(1500, 1200, max_expire_sweep=1200), 1)
+        self.assertGreaterEqual(self.check_put(150, 150, expire_to_queue=b't'), 1)
+        self.assertEqual(len(self.world.items(b't')), 150)
 
     def test_all_expired(self):
         self.dead(3)

@@ -148,6 +148,19 @@ class TextHandlerTest(unittest.TestCase):
         self.assertEqual((ended, self.client.connection.replies()), ([True], b'+2\n'))
         self.assertEqual((self.world.stats.total_items, sum(self.world.stats.set_latency_usec.counts())), (4, 2))
 
+    def test_put_to_a_parent_whose_items_discard_each_other(self):
+        # text 3: one after the other. What waits for its fsync cannot be discarded yet
+        self.world_of(FakeConfig({b'q': {'max_items': 1, 'discard_old_when_full': True}, b'q+x': {'max_items': 9}}))
+        self.world.collection.need(b'q+x')
+        journal = self.world.journaled()
+        journal.next_commit = Commit()
+        ended = self.client.begin(b'put q:\n1\n2\n3\n\n')
+        self.assertEqual((ended, [put.item.data for put in self.world.queue().tail]), ([], [b'1']))
+        journal.end_commit()
+        self.assertEqual((ended, self.client.connection.replies()), ([True], b'+3\n'))
+        self.assertEqual((self.world.items(), self.world.items(b'q+x')), ([b'3'], [b'1', b'2', b'3']))
+        self.assertEqual((self.world.queue().stats.discarded, self.world.stats.total_items), (2, 6))
+
     def test_get_opens_and_confirms(self):
         self.client.ask(b'put q:\na\nb\n\n')
         journal = self.world.journaled()
@@ -188,6 +201,12 @@ class TextHandlerTest(unittest.TestCase):
         self.world.control.status = broken
         self.answers(b'status\n', b'-Internal error.\n')
         self.answers(b'put q:\na\n\n', b'+1\n')
+
+    def test_requests_that_the_parser_refuses_are_counted(self):
+        self.world_of(max_request_size=10)
+        self.answers(b'put q:\n' + b'x' * 11 + b'\n\nput q x:\na\n\nget q\n',
+                     b'-Item too large; limit=10\n-Error parsing expiration time.\n*\n')
+        self.assertEqual(self.client.connection.requests, 3)
 
     def test_pipelined_requests_give_others_their_turn(self):
         self.answers(b'version\n' * 130, self.client.ask(b'version\n') * 130)

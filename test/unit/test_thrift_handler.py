@@ -73,6 +73,10 @@ class PutTest(ThriftTest):
         self.assertEqual(self.put(), 0)
         self.assertEqual(self.ask('put', queue_name='q'), 0)
 
+    def test_each_has_its_latency(self):
+        self.put(b'a', b'b', b'c')
+        self.assertEqual([sum(stats.set_latency_usec.counts()) for stats in (self.stats, self.world.queue().stats)], [3, 3])
+
     def test_it_stops_at_the_first_that_is_refused(self):
         self.world_of(FakeConfig({b'q': {'max_items': 3}, b'small': {'max_item_size': 2}, b'bytes': {'max_size': 4}}))
         self.assertEqual(self.put(b'a', b'b', b'c', b'd', b'e'), 3)
@@ -283,6 +287,18 @@ class GetTest(ThriftTest):
         self.world.hub.turn()
         self.assertEqual(self.replied(), [])
 
+    def test_a_client_that_ends_its_input_has_gone(self):
+        # on the memcache port it may still read (D61)
+        self.begin(1, 5000)
+        self.client.connection.leave()
+        self.assertEqual((self.stats.waiters_aborted, self.stats.get_misses, sum(self.stats.get_timeout_msec.counts())),
+                         (1, 0, 0))
+        other = self.world.client()
+        other.get(timeout=5000)
+        other.connection.leave()
+        self.assertEqual((self.stats.waiters_aborted, self.stats.get_misses, sum(self.stats.get_timeout_msec.counts())),
+                         (1, 1, 1))
+
     def test_a_reply_is_no_larger_than_a_request(self):
         self.world_of(max_request_size=1000)
         self.put(*[b'x' * 400] * 5)
@@ -441,6 +457,14 @@ class IdsTest(ThriftTest):
                 self.assertEqual(self.world.items(), [b'a', b'b'])
                 self.assertEqual(self.get(2), [(b'a', 0), (b'b', 0)])
         self.assertEqual(self.stats.cmd_get_open_dropped, 4)
+
+    def test_a_get_whose_client_has_gone_already(self):
+        # the end stands unread behind the request
+        self.put(b'a', b'b')
+        client = self.world.thrift_client()
+        client.connection.ended = True
+        client.begin(call('get', queue_name='q', max_items=2, auto_abort_msec=60000))
+        self.assertEqual((self.world.items(), self.held()), ([b'a', b'b'], []))
 
     def test_a_reply_that_cannot_be_written(self):
         self.put(b'a')
@@ -621,6 +645,12 @@ class ErrorsTest(ThriftTest):
         self.assertIsNone(self.ask('set_status', status=Status.UP))
         self.ask('get_version')
 
+    def test_blocked_with_a_name_that_no_queue_can_have(self):
+        self.world.services.writes_blocked = True
+        for method in ('flush_queue', 'delete_queue'):
+            for name in ('a b', 'a\0b'):
+                self.fails(INTERNAL_ERROR, method, 'queue %s is read-only' % name, queue_name=name)
+
     def test_connection_limits(self):
         self.world_of(connection_limit_refuse_reads=1, connection_limit_refuse_writes=1)
         late = self.world.thrift_client()
@@ -637,7 +667,7 @@ class ErrorsTest(ThriftTest):
         self.assertEqual(self.ask('current_status'), Status.UP)
 
     def test_unknown_methods(self):
-        for method in ('', 'Put', 'put ', '__can__twitter__trace__v3__', 'x' * 8192):
+        for method in ('caf\u00e9', '\u20ac', '', 'Put', 'put ', '__can__twitter__trace__v3__', 'x' * 8192):
             with self.assertRaises(Failure) as caught:
                 result(split(self.client.ask(call(method, body=b'\0')))[0], method)
             self.assertEqual((caught.exception.kind, caught.exception.text),
@@ -654,7 +684,7 @@ class ErrorsTest(ThriftTest):
         begin = len(message('put', body=b''))
         for size in range(begin, len(whole)):
             self.fails(PROTOCOL_ERROR, 'put', body=whole[begin:size])
-        self.fails(PROTOCOL_ERROR, 'put', body=bytes.fromhex('0b0001 00000001 71 0f0002 0a 00000000 00'))
+        self.fails(PROTOCOL_ERROR, 'put', body=bytes.fromhex('0b0001 00000001 71 0f0002 08 00000001 00000000 00'))
         self.fails(PROTOCOL_ERROR, 'confirm', body=bytes.fromhex('0e0002 08 00000001 00000001 00'))
         self.fails(PROTOCOL_ERROR, 'get', body=bytes.fromhex('0b0001 ffffffff'))
         self.fails(PROTOCOL_ERROR, 'nobody', body=bytes.fromhex('0b0001 ffffffff'))

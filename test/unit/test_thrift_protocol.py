@@ -208,9 +208,11 @@ class ElementsTest(unittest.TestCase):
 
     def test_elements_of_another_type(self):
         with self.assertRaises(BadStruct):
-            read_strings(container(10, 0), 0)
+            read_strings(container(10, 1, bytes(4)), 0)
         with self.assertRaises(BadStruct):
             read_numbers(container(8, 1, bytes(4)), 0)
+        # an empty one may be of anything
+        self.assertEqual((read_strings(container(0, 0), 0).left, read_numbers(container(0, 0), 0).left), (0, 0))
 
 
 if __name__ == '__main__':
