@@ -61,7 +61,7 @@ class Access:
                 if decides and b'+' not in target:
                     only = collection.settings_of(target).white_list_client_id_for_enqueue
                     if only is not None and only != self.client_id:
-                        raise ClientIdRequired(target)
+                        raise ClientIdRequired(name)
 
     def check_admin(self):
         """Raise AdminDisabled if clients may not administrate (D30)."""

@@ -741,7 +741,7 @@ class ClientIdTest(ThriftTest):
 
     def test_plain_connections_have_none(self):
         self.fails(INTERNAL_ERROR, 'put', 'client id required for queue in', queue_name='in', items=[b'x'])
-        self.fails(INTERNAL_ERROR, 'put', 'client id required for queue in', queue_name='alias', items=[b'x'])
+        self.fails(INTERNAL_ERROR, 'put', 'client id required for queue alias', queue_name='alias', items=[b'x'])
         self.assertIsNone(self.world.queue(b'free'))
         self.put(b'x', name='out')
         self.fails(INTERNAL_ERROR, 'get', 'client id required for queue out', queue_name='out', max_items=1)

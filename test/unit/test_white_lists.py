@@ -69,7 +69,7 @@ class WhiteListTest(unittest.TestCase):
 
     def test_aliases(self):
         self.world(aliases={b'both': [b'other', b'in'], b'out': [b'other']})
-        self.closes(b'set both 0 0 1\r\na\r\n', refused(b'in'))
+        self.closes(b'set both 0 0 1\r\na\r\n', refused(b'both'))
         self.assertIsNone(self.world.items(b'other'))
         self.stays(b'get out\r\n', END)
 
