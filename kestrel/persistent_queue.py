@@ -176,9 +176,11 @@ class PersistentQueue(QueueItems):
         if self.items and self.stale(now):
             if self._sweep_for_put(now):
                 return -1, None
-            if self.items and self.stale(now):
+            if self.items and self.stale(now) and not (self.moves_expired and self.mover.stuck):
                 # the next put sweeps, too
                 data = data[:1]
+        elif self.swept:
+            self.swept = 0
         if self.ages and (expiry == 0 or expiry > now + self.max_age):
             expiry = now + self.max_age
         journal = self.journal

@@ -138,6 +138,9 @@ class Puts(Access):
                 self._count_puts(queue, began, count)
             else:
                 commits += [(commit, queue, began)] * count
+            if stored < len(items) and queue.stale(clock.now_ms()):
+                # the next one sweeps again: others have their turn before
+                self.connection.pause()
         return stored
 
     def may_put_together(self, name):

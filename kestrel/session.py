@@ -191,11 +191,11 @@ class Session(Puts):
         # is woken for, and those behind it would wait on.
         queue = self.collection.lookup(name)
         look = connection.flush() and not connection.gone
+        if look and queue is not None and queue.waiters.woken:
+            look = self._let_them_look(queue.waiters)
         if look and queue is not None and queue.closed:
             self._count_wait_without_item(name, began, True)
             return None
-        if look and queue is not None and queue.waiters.woken:
-            look = self._let_them_look(queue.waiters)
         while True:
             if name in self.collection.aliases:
                 dismissed = True

@@ -150,8 +150,9 @@ class Model(Lines, OpenReads):
         if name not in self.aliases and self.settings_of(name)['white_list_client_id_for_dequeue'] is not None:
             raise Refused('client id', name)
 
-    def check_enqueue(self, name):
-        if b'+' not in name and self.settings_of(name)['white_list_client_id_for_enqueue'] is not None:
+    def check_enqueue(self, target, name):
+        """``name``: as received (D1)"""
+        if b'+' not in target and self.settings_of(target)['white_list_client_id_for_enqueue'] is not None:
             raise Refused('client id', name)
 
     @staticmethod
@@ -225,7 +226,7 @@ class Model(Lines, OpenReads):
             self.need(name)
         for target, decides in targets:
             if decides:
-                self.check_enqueue(target)      # before any of them gets it (D35)
+                self.check_enqueue(target, name)    # before any of them gets it (D35)
         self.numbers['cmd_set'] += 1
         self.count_aliases(name, len(data))
         accepted = True

@@ -49,7 +49,7 @@ class Thrift:
             expiry = max(1, exptime * 1000 + model.wall) if exptime else 0
             for target, decides in model.targets(name):
                 if decides:
-                    model.check_enqueue(target)
+                    model.check_enqueue(target, name)
             for count, data in enumerate(items):
                 if not model.put(name, data, 0, expiry):
                     return count
