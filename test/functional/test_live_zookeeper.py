@@ -28,7 +28,7 @@ MEMBERS = {'up': (1, 1), 'writeavoid': (1, 0), 'readonly': (1, 0), 'quiescent': 
 REQUEST_MAY_TAKE = 0.02
 REQUEST_NEVER_TAKES = 1.5
 HOLDS_THE_HUB = 20          # ms, at most, what is done for ZooKeeper: so long everybody waits
-LONGEST_SESSION = 30        # seconds that a ZooKeeper of a test's own grants
+LONGEST_SESSION = 10        # seconds that a ZooKeeper of a test's own grants
 CLEANUP = 4 * SESSION       # a session that nobody keeps has ended
 
 
@@ -407,7 +407,7 @@ class OutageTest(OwnZooKeeperTest):
             self.change(server, 'up')
             self.zookeeper.start()
             self.look_at(self.zookeeper)
-            self.wait_for('/k', (1, 1), 5)
+            self.wait_for('/k', (1, 1))
             # started again: the session goes on
             before = self.members('/k')
             self.zookeeper.kill9()
