@@ -23,11 +23,11 @@ cdef class MemcacheParser(Parser):
 
     cpdef feed(self, bytes data)
     # letters: the buffer again, whose bytes are C's even with Cython 0.29
-    @cython.locals(buffer=bytes, letters='const unsigned char *', words=list, last=bytes, verb=bytes, word=bytes, start=Py_ssize_t, eol=Py_ssize_t,
-                   end=Py_ssize_t, begin=Py_ssize_t, size='long long', storage=bint)
+    @cython.locals(buffer=bytes, letters='const unsigned char *', words=list, last=bytes, verb=bytes, word=bytes,
+                   start=Py_ssize_t, eol=Py_ssize_t, end=Py_ssize_t, begin=Py_ssize_t, size='long long', storage=bint)
     cpdef bint next(self) except -1
-    @cython.locals(buffer=bytes, letters='const unsigned char *', found=list, line=bytes, start=Py_ssize_t, eol=Py_ssize_t, end=Py_ssize_t,
-                   begin=Py_ssize_t, size='long long')
+    @cython.locals(buffer=bytes, letters='const unsigned char *', found=list, line=bytes, start=Py_ssize_t,
+                   eol=Py_ssize_t, end=Py_ssize_t, begin=Py_ssize_t, size='long long')
     cpdef list like_this(self, Py_ssize_t most)
     cdef bint _begin_block(self, long long size) except -1
     @cython.locals(buffer=bytes, available=Py_ssize_t, taken=Py_ssize_t)
