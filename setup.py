@@ -31,6 +31,7 @@ DIRECTIVES = {
     'language_level': 3,
     'annotation_typing': False,
     'always_allow_keywords': True,
+    'binding': False,
     # nothing is pickled, and what could would be a sixth of a module
     'auto_pickle': False,
 }
