@@ -31,6 +31,8 @@ DIRECTIVES = {
     'language_level': 3,
     'annotation_typing': False,
     'always_allow_keywords': True,
+    # Methods that bind like Python's functions cost two tuples a call under Cython 0.29, 4 % of a get's instructions, and
+    # 300 KB of the package
     'binding': False,
     # nothing is pickled, and what could would be a sixth of a module
     'auto_pickle': False,

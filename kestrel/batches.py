@@ -143,7 +143,11 @@ class Batches:
         connection = self.session.connection
         known = []
         while numbers.left:
-            known += [number for number in numbers.take(TURN) if number in self.ids.by_id]
+            for number in numbers.take(TURN):
+                if number in self.ids.by_id:
+                    known.append(number)
+                else:
+                    self.ids.tell_unknown(connection.address, 'abort', number)
             if numbers.left:
                 connection.pause()
         return self.ids.abort(known, connection.address)

@@ -23,6 +23,7 @@ cdef class PersistentQueue(QueueItems):
     cdef public object hub
     cdef public object deadlines
     cdef public object mover
+    cdef public object late_reads
     cdef object last_state
     cdef public dict opened
     cdef public long long created
@@ -72,6 +73,7 @@ cdef class PersistentQueue(QueueItems):
     @cython.locals(journal=Journal, item=Item, size='long long')
     cpdef unremove(self, int xid)
     cpdef list still_open(self, list xids)
+    cdef bint _is_late(self, xid) except -1
     cdef bint _expired(self, Item item, long long now)
     cpdef confirm_many(self, list xids)
     @cython.locals(item=Item)

@@ -16,6 +16,7 @@ from kestrel.item import Item, new_item
 from kestrel.journal import state_work
 from kestrel.journal.xids import LAST_XID, next_xid
 from kestrel.queue_items import QueueItems
+from kestrel.shown import shown_queue
 
 SLICE = 1000                # items a sweep takes in one step (D37), and a put that discards
 UNLIMITED = 9223372036854775807
@@ -39,6 +40,7 @@ class PersistentQueue(QueueItems):
     compactor compactor.Compactor of the queue, set by whoever makes it; None without a journal
     hub       hub.Hub, for the timer of its open reads
     mover     mover.Mover, set by whoever makes the queue; needed where items are to be moved
+    late_reads        ration.Ration of the lines about reads that are ended too late, set likewise; None: nobody is told
 
     deadlines         deadlines.Deadlines of the open reads, None as long as there was no ``open_transaction_timeout``
     """
@@ -52,6 +54,7 @@ class PersistentQueue(QueueItems):
         self.created = clock.now_ms()
         self.deadlines = None
         self.mover = None
+        self.late_reads = None
         self.swept = 0              # by the put that comes back
         self.opened = {}
         self.xid = 0 if recovered is None else recovered.counter
@@ -395,7 +398,7 @@ class PersistentQueue(QueueItems):
     def confirm(self, xid):
         """An open read is done: the item is gone for good. -> the Commit that the answer has to wait for (D63), or None.
         An xid that is not open (any more) is passed over."""
-        if self.deadlines is not None and self.deadlines.forget(xid):
+        if self.deadlines is not None and self._is_late(xid):
             return None
         if self.closed or xid not in self.opened:
             return None
@@ -412,7 +415,7 @@ class PersistentQueue(QueueItems):
 
     def unremove(self, xid):
         """Put an open read back at the head and wake one waiter. -> false if that xid is not open (any more)."""
-        if self.deadlines is not None and self.deadlines.forget(xid):
+        if self.deadlines is not None and self._is_late(xid):
             return False
         if self.closed or xid not in self.opened:
             return False
@@ -466,8 +469,17 @@ class PersistentQueue(QueueItems):
         if self.closed:
             return []
         if self.deadlines is not None:
-            xids = [xid for xid in xids if not self.deadlines.forget(xid)]
+            xids = [xid for xid in xids if not self._is_late(xid)]
         return [xid for xid in xids if xid in self.opened]
+
+    def _is_late(self, xid):
+        """The owner of a read is done with it. -> true if it has gone back by itself before; that is logged (spec queues 10)."""
+        if not self.deadlines.forget(xid):
+            return False
+        if self.late_reads is not None:
+            self.late_reads.warning('queue %s: the open read with xid %d is ended too late: open_transaction_timeout was over,'
+                                    ' its item has gone back', shown_queue(self.name), xid)
+        return True
 
     def return_in_steps(self, xids):
         """Open reads, the newest first, go back or, of ``max_deliveries``, to where poison goes (D18). To be run to its end;

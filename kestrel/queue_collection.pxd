@@ -19,6 +19,7 @@ cdef class QueueCollection:
     cdef public bint white_lists
     cdef set left_alone
     cdef dict expected
+    cdef object late_reads
 
     cpdef lookup(self, bytes name)
     cpdef PersistentQueue need(self, bytes name)

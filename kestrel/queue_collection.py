@@ -10,6 +10,7 @@ from kestrel.journal import recovery
 from kestrel.journal.journal import Journal
 from kestrel.mover import Mover
 from kestrel.persistent_queue import PersistentQueue
+from kestrel.ration import Ration
 from kestrel.shown import shown_queue
 from kestrel.stats import QueueStats
 from kestrel.waiters import Waiters
@@ -17,6 +18,8 @@ from kestrel.waiters import Waiters
 BAD_NAME = b'CLIENT_ERROR bad queue name'
 NAME_TOO_LONG = b'CLIENT_ERROR queue name too long'
 LONGEST_NAME = 236          # name + "." + 13 digits + ".pack" is a file name of at most 255 bytes (D34)
+# So many lines a minute about reads that are ended too late: a client that is always late would fill the log.
+LATE_TOLD = 10
 _FORBIDDEN = (b'.', b'/', b'~', b'\0', b'\r')
 
 
@@ -67,6 +70,7 @@ class QueueCollection:
         self.left_alone = set()
         # lines of clients that wait for a name that is no queue yet (D14)
         self.expected = {}
+        self.late_reads = Ration(log, clock, LATE_TOLD)
 
     # -- start, reload, stop ---------------------------------------------------------------------------------------
 
@@ -206,6 +210,7 @@ class QueueCollection:
         queue = PersistentQueue(name, settings, journal, recovered, self.clock, waiters, QueueStats(),
                                 self.hub)
         queue.mover = Mover(queue, self.need, self.log)
+        queue.late_reads = self.late_reads
         if journal is not None:
             queue.compactor = Compactor(queue, journal, self.clock)
         self.queues[name] = queue

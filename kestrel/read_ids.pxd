@@ -22,6 +22,7 @@ cdef class ReadIds:
     cdef object hub
     cdef object clock
     cdef public object log
+    cdef object unknown
     cdef readonly long long last
     cdef readonly dict by_id
     cdef long long look_at

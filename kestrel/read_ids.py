@@ -7,6 +7,7 @@ from heapq import heapify, heappop, heappush
 
 from kestrel.deadlines import GATHERED
 from kestrel.log import peer
+from kestrel.ration import Ration
 from kestrel.reads import OpenReads
 from kestrel.shown import shown_queue
 
@@ -14,6 +15,8 @@ from kestrel.shown import shown_queue
 LOOKED_THROUGH = 100
 # A timer that is set anew for an earlier read cannot be taken back: it runs no longer than this, seconds.
 LONGEST_TIMER = 60.0
+# So many lines a minute about ids that are not open: a client that is always late would fill the log.
+UNKNOWN_TOLD = 10
 
 
 class Held:
@@ -56,6 +59,7 @@ class ReadIds:
         self.hub = hub
         self.clock = clock
         self.log = log
+        self.unknown = Ration(log, clock, UNKNOWN_TOLD)
         self.last = 0
         self.by_id = {}             # id -> (Held, xid, Batch)
         self.look_at = LOOKED_THROUGH
@@ -138,7 +142,8 @@ class ReadIds:
         return known
 
     def _by_queue(self, numbers, what, who):
-        """Forget the ids. -> iterable of (queue, [xid]) of those that were known, in the order of the numbers."""
+        """Forget the ids. -> iterable of (queue, [xid]) of those that were known, in the order of the numbers. The
+        others are logged (spec queues 10)."""
         found = {}
         for number in numbers:
             read = self.forget(number)
@@ -147,7 +152,12 @@ class ReadIds:
                 if queue.traces:
                     self.trace(who, what, queue, xid)
                 found.setdefault(queue, []).append(xid)
+            elif who:
+                self.tell_unknown(who, what, number)
         return found.items()
+
+    def tell_unknown(self, who, what, number):
+        self.unknown.warning('%s: %s of id %d, which is not open, or not any more', peer(who), what, number)
 
     def trace(self, who, what, queue, xid):
         self.log.info('%s: %s queue %s xid %d', peer(who) if who else 'auto_abort_msec', what, shown_queue(queue.name), xid)

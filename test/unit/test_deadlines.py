@@ -3,6 +3,7 @@
 import logging
 import unittest
 
+from kestrel.ration import Ration
 from kestrel.reads import OpenReads
 from kestrel.waiters import Waiter
 from support.clock import MovedClock
@@ -122,6 +123,21 @@ class DeadlinesTest(unittest.TestCase):
         self.assertEqual(self.reads.abort_all(None), 0)
         self.assertEqual((self.waiting(), self.line()), ([b'1', b'2', b'3', b'4'], ''))
         self.assertEqual(self.q.stats.canceled_transactions, 4)
+
+    def test_what_is_ended_too_late_is_logged(self):
+        # spec queues 10
+        logger = logging.Logger('test')
+        self.q.late_reads = Ration(logger, self.clock, 3)
+        self.open(b'1', b'2', b'3', b'4')
+        self.reads.confirm_oldest(b'q', 1)
+        self.hub.advance(1 + LATE)
+        with self.assertLogs(logger) as caught:
+            self.reads.confirm_oldest(b'q', 1)
+            self.reads.abort_oldest(b'q')
+            self.reads.abort_all(None)
+        self.assertEqual(caught.output, [
+            'WARNING:test:queue q: the open read with xid %d is ended too late: open_transaction_timeout was over, its item'
+            ' has gone back' % xid for xid in (2, 3, 4)])
 
     def test_the_next_opening_of_the_item_is_another(self):
         self.open(b'1')

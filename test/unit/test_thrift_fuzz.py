@@ -11,6 +11,8 @@ from support.thrift_calls import UPGRADE, Failure, call, framed, header, message
 CASES = 20000 if os.environ.get('KESTREL_LONG') else 500
 LONG_SEED = os.environ.get('FUZZ_SEED') or str(random.SystemRandom().randrange(10 ** 9))
 SEED = LONG_SEED if os.environ.get('KESTREL_LONG') else '1'
+# The log's line about an id that nobody has.
+UNKNOWN = '%s: %s of id %d,'
 CODES = (0, 1, 2, 3, 4, 6, 8, 10, 11, 12, 13, 14, 15, 16, 127, 128, 255)
 
 
@@ -96,7 +98,8 @@ class FuzzTest(unittest.TestCase):
         self.assertEqual(self.world.hub.greenlets, [], 'a request is stuck')
         reply, = split(self.bystander.ask(call('get_version')))
         result(reply, 'get_version')
-        self.assertEqual(self.logged, [], 'a traceback')
+        told = [record.getMessage() for record in self.logged if not record.msg.startswith(UNKNOWN)]
+        self.assertEqual(told, [], 'a traceback')
 
     def several(self, make):
         for number in range(CASES // 3 + 1):

@@ -439,6 +439,29 @@ class IdsTest(ThriftTest):
             who + ': open queue q xid 1', who + ': open queue q xid 2', who + ': open queue q xid 3',
             who + ': confirm queue q xid 1', who + ': abort queue q xid 2', 'auto_abort_msec: abort queue q xid 3'])
 
+    def test_ids_that_are_not_open_are_logged(self):
+        # spec queues 10
+        self.put(b'a', b'b', b'c')
+        self.get(3, auto_abort_msec=1000)
+        self.ask('confirm', queue_name='q', ids={1})
+        self.world.hub.advance(2)
+        with self.assertLogs(self.world.services.log) as caught:
+            self.ask('confirm', queue_name='q', ids={1})
+            self.ask('abort', queue_name='q', ids={3, 77})
+        who = 'WARNING:test:127.0.0.1:%d' % self.client.connection.address[1]
+        self.assertEqual(sorted(caught.output), [
+            who + ': %s of id %d, which is not open, or not any more' % words
+            for words in (('abort', 3), ('abort', 77), ('confirm', 1))])
+
+    def test_ids_that_are_not_open_do_not_fill_the_log(self):
+        with self.assertLogs(self.world.services.log) as caught:
+            self.ask('confirm', queue_name='q', ids=set(range(1, 1001)))
+            self.ask('abort', queue_name='q', ids=set(range(1, 1001)))
+            self.world.clock.advance(60)
+            self.ask('confirm', queue_name='q', ids={1})
+        self.assertEqual(len(caught.output), 11)
+        self.assertIn('(1990 such lines were left out before)', caught.output[-1])
+
     def test_closing_puts_nothing_back(self):
         self.put(b'a')
         self.get(1, auto_abort_msec=1000)
