@@ -245,12 +245,14 @@ class Puts(Access):
         last = None
         for target, decides in collection.targets(name):
             try:
-                queue = collection.need(target)
+                # a child that was deleted while those before it were put stays so
+                queue = collection.need(target) if decides else collection.lookup(target)
+                if queue is None:
+                    continue
                 answer = False if refused else queue.put(data, flags, expiry, durable)
                 if answer is False and commits and not refused:
                     # those before it cannot be discarded until they are done, see ``_put_next``
                     self._wait_for_those_before(commits)
-                    # a child that was deleted meanwhile stays so
                     queue = collection.need(target) if decides else collection.lookup(target)
                     answer = queue is not None and queue.put(data, flags, expiry, durable)
                 if answer is None:

@@ -326,6 +326,22 @@ class LifeTest(FanoutTest):
         self.put(b'2')
         self.assertEqual(self.waiting(b'q+a'), [[b'2']])
 
+    def test_a_child_that_is_deleted_while_a_put_pauses_stays_so(self):
+        self.subscribe(b'q+a', b'q+b')
+        for _ in range(1500):
+            self.world.queue(b'q+a').put(b'x', 0, self.world.clock.now_ms() + 1, False)
+        self.world.clock.advance(1)
+        other = self.world.client()
+        told = []
+
+        def delete():
+            self.client.connection.on_pause = None
+            told.append(other.ask(b'delete q+b\r\n'))
+        self.client.connection.on_pause = delete
+        self.assertEqual(self.put(b'1'), [True])
+        self.assertEqual((told, self.waiting(b'q+a', b'q')), ([b'DELETED\r\n'], [[b'1'], [b'1']]))
+        self.assertIsNone(self.world.queue(b'q+b'))
+
     def test_deleting_or_flushing_the_parent_leaves_the_children(self):
         self.subscribe(b'q+a')
         self.put(b'1')
