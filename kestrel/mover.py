@@ -112,6 +112,12 @@ class Mover:
             raise JournalError('it is closed')
         return target
 
+    def _storing_target(self, name):
+        target = self._target(name)
+        if target.fanout_only:
+            raise JournalError('it is fanout_only and stores nothing')
+        return target
+
     def _remove(self, count):
         if count and self.queue.journal is not None:
             self.queue.journal.remove(count)
@@ -191,7 +197,7 @@ class Mover:
             queue.stats.discarded += 1
             return True
         try:
-            accepted = self._target(name).mover.receive(item, queue.settings.sync_journal == 0)
+            accepted = self._storing_target(name).mover.receive(item, queue.settings.sync_journal == 0)
         except Refusal as error:
             self._tell_kept(name, reason(error))
             return False
@@ -216,9 +222,7 @@ class Mover:
         Raises Refusal: the head stays, and nothing was moved by this call.
         """
         queue = self.queue
-        target = self._target(name)
-        if target.fanout_only:
-            raise JournalError('it is fanout_only and stores nothing')
+        target = self._storing_target(name)
         durable = queue.settings.sync_journal == 0
         moved = size = 0
         while moved < min(limit, MOVED_ITEMS) and size < MOVED_BYTES and self.held < HELD:

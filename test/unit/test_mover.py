@@ -480,6 +480,12 @@ class DeadLetterTest(MoverTest):
         self.q.unremove(self.again())
         self.assertEqual((self.items(b'd'), self.items(b'q')), ([b'2'], [b'3']))
 
+    def test_a_queue_that_stores_nothing_refuses_them(self):
+        self.build({b'q': {**self.SOURCE, 'max_deliveries': 1}, b'd': {'fanout_only': True}})
+        self.q.unremove(self.open(b'1')[0])
+        self.assertEqual((self.items(b'q'), self.counts()), ([b'1'], (1, 0, 0)))
+        self.assertIn('queue d refuses them: it is fanout_only and stores nothing', self.log.lines[0])
+
     def test_goes_back_if_the_record_cannot_be_written(self):
         d = self.journaled(b'd')
         d.journal.failure = JournalError('broken')
