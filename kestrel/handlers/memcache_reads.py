@@ -162,7 +162,7 @@ def _check_fetch(session, name, opening, count):
 def _check_keys(session, keys):
     """All keys are checked before the first is worked off, so that an error takes nothing (D23).
 
-    A key that opens is taken to find an item: what stands behind it is checked against that.
+    A key that opens is taken to find an item, but on an alias: what stands behind it is checked against that.
     """
     counts = {}
     for key in keys:
@@ -182,7 +182,7 @@ def _check_keys(session, keys):
             session.collection.check_readable(name)
             if not key.peek:
                 session.check_dequeue(name)
-            if key.open:
+            if key.open and name not in session.collection.aliases:
                 count += 1
         counts[name] = count
     for key in keys:

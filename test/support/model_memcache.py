@@ -148,7 +148,7 @@ class Memcache:
             model.check_dequeue(key.name)
 
     def _check_keys(self, model, client, keys):
-        """D23: all keys are checked first; each that opens is taken to find an item."""
+        """D23: all keys are checked first; each that opens is taken to find an item, but on an alias."""
         counts = {}
         for key in keys:
             count = counts.get(key.name, client.open_count(key.name))
@@ -157,7 +157,7 @@ class Memcache:
             if key.fetches():
                 self._check_fetch(model, client, key, count)
                 self._check_queue(model, key, True)
-            counts[key.name] = count + key.has(b'open')
+            counts[key.name] = count + (key.has(b'open') and key.name not in model.aliases)
 
     def _work_off(self, model, client, key, checked):
         """Rows 5 to 16. -> Item or None."""

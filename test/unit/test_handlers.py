@@ -365,6 +365,13 @@ class SeveralKeysTest(HandlerTest):
         self.stays(b'get a b+new', b'SERVER_ERROR out of disk space\r\n')
         self.assertEqual((self.world.items(b'a'), self.world.queue(b'b+new')), ([b'a1'], None))
 
+    def test_an_alias_has_no_open_reads(self):
+        self.world_of(max_open_transactions=1)
+        self.world.collection.configure(FakeConfig(aliases={b'al': [b'a']}))
+        for keys in b'al/open al/open', b'al/open al', b'al/open al/peek al/open':
+            with self.subTest(keys):
+                self.stays(b'get ' + keys, END)
+
     def test_close_and_abort_make_room(self):
         self.assertEqual(self.ask(b'get a/open a/open'), value(b'a1', b'a') + value(b'a2', b'a') + END)
         self.assertEqual(self.ask(b'get a/close/open a/close/open'), value(b'a3', b'a') + END)
