@@ -477,8 +477,8 @@ class PersistentQueue(QueueItems):
         if not self.deadlines.forget(xid):
             return False
         if self.late_reads is not None:
-            self.late_reads.warning('queue %s: the open read with xid %d is ended too late: open_transaction_timeout was over,'
-                                    ' its item has gone back', shown_queue(self.name), xid)
+            self.late_reads.warning('queue %s: the open read with xid %d is ended too late: open_transaction_timeout was over'
+                                    ' before', shown_queue(self.name), xid)
         return True
 
     def return_in_steps(self, xids):

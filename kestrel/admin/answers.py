@@ -73,7 +73,7 @@ class Request:
         text = self.query.get(key)
         if text is None:
             return None
-        if not re.fullmatch('[0-9]{1,9}', text, re.ASCII) or int(text) < 1:
+        if not re.fullmatch('[0-9]{1,10}', text, re.ASCII) or not 1 <= int(text) <= 2147483647:
             raise Failed('500 Internal Server Error', '%s must be a whole number of seconds, at least 1: %.40s'
                          % (key, text), 'error processing command: ')
         return int(text)

@@ -57,6 +57,11 @@ class PeriodTest(unittest.TestCase):
         self.world.pass_seconds(60)
         self.assertEqual(self.puts('/stats?period=60'), (0, 5))
 
+    def test_the_longest_period(self):
+        self.put()
+        self.assertEqual(self.puts('/stats?period=2147483647')[1], self.puts('/stats?period=0002147483')[1])
+        self.assertIn('must be a whole number of seconds', self.world.text('/stats?period=2147483648'))
+
     def test_latches_at_multiples_of_the_period_and_a_second(self):
         self.world.json('/stats?period=7')
         latches = []

@@ -136,8 +136,8 @@ class DeadlinesTest(unittest.TestCase):
             self.reads.abort_oldest(b'q')
             self.reads.abort_all(None)
         self.assertEqual(caught.output, [
-            'WARNING:test:queue q: the open read with xid %d is ended too late: open_transaction_timeout was over, its item'
-            ' has gone back' % xid for xid in (2, 3, 4)])
+            'WARNING:test:queue q: the open read with xid %d is ended too late: open_transaction_timeout was over before'
+            % xid for xid in (2, 3, 4)])
 
     def test_the_next_opening_of_the_item_is_another(self):
         self.open(b'1')
