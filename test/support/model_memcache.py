@@ -158,6 +158,9 @@ class Memcache:
                 self._check_fetch(model, client, key, count)
                 self._check_queue(model, key, True)
             counts[key.name] = count + (key.has(b'open') and key.name not in model.aliases)
+        for key in keys:
+            if key.fetches() and b'+' in key.name and key.name not in model.aliases:
+                model.need(key.name)
 
     def _work_off(self, model, client, key, checked):
         """Rows 5 to 16. -> Item or None."""
