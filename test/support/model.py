@@ -241,7 +241,7 @@ class Model(Lines, OpenReads):
         """Into that queue alone (queues 3). ``moved``: it comes from another queue."""
         if len(data) > queue.limit('max_item_size'):
             return False
-        if queue.settings['fanout_only'] and b'+' not in queue.name:
+        if queue.stores_nothing():
             queue.used = True
             return True
         discards = queue.settings['discard_old_when_full']

@@ -112,6 +112,9 @@ class Queue:
     def size(self):
         return sum(len(item.data) for item in self.items)
 
+    def stores_nothing(self):
+        return self.settings['fanout_only'] and b'+' not in self.name
+
     def is_full(self):
         return len(self.items) >= self.limit('max_items') or self.size() >= self.limit('max_size')
 

@@ -74,7 +74,7 @@ class OpenReads:
                 queue.numbers['discarded'] += 1
                 if at_start:
                     continue        # no dead letter (D18)
-            elif not self.store(self.need(target), item.data, item.flags, 0, moved=True):
+            elif self.need(target).stores_nothing() or not self.store(self.need(target), item.data, item.flags, 0, moved=True):
                 refused.append(item)
                 continue
             queue.numbers['dead_letters'] += 1

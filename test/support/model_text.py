@@ -70,6 +70,8 @@ class Text:
                 raise Refused('too many open reads', limit)
             model.numbers['cmd_peek' if peek else 'cmd_get'] += 1
             if not peek:
+                if b'+' in name and name not in model.aliases:
+                    model.need(name)
                 model.check_dequeue(name)
             item = yield from model.obtain(client, name, key.timeout or 0, not peek, peek)
             client.out += NO_ITEM if item is None else b':%b\n' % item.data
